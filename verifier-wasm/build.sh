@@ -12,7 +12,7 @@ out=$crate/npm/wasm
 # A target folder of its own: with other flags in the same one, each build would undo the other's.
 export CARGO_TARGET_DIR=$root/target/wasm
 stamp=$CARGO_TARGET_DIR/built
-modules="verifier:verifier,tools client:client slices:slices" # name:features
+modules="verifier:verifier,tools client:client,log slices:slices" # name:features
 if [ "${1:-}" = --bench ]; then
     out=$CARGO_TARGET_DIR/bench
     stamp=$CARGO_TARGET_DIR/built-bench

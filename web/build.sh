@@ -15,7 +15,7 @@ die() {
 }
 
 page=(index.html icon.svg page.js sw.js player engine logic style view)
-verifier=(api.js browser.js bytes.js client.js link.js once.js sink.js source.js wait.js)
+verifier=(api.js browser.js bytes.js client.js link.js log.js once.js sink.js source.js wait.js)
 modules=(vouch_verifier vouch_client vouch_slices)
 
 # The stamp bears the time at which the build began, so an edit during the build counts as newer. Folders are compared, too:

@@ -6,8 +6,11 @@ import { parseFragment } from "./logic/address.js";
 import { createMemory } from "./logic/memory.js";
 import { Trust } from "./logic/trust.js";
 import { BundleError, createApi } from "./vouch-verifier/api.js";
+import { createLogApi } from "./vouch-verifier/log.js";
+import * as client from "./vouch-verifier/wasm/vouch_client.js";
+import clientModule from "./vouch-verifier/wasm/vouch_client_bg.wasm"; // its bytes: see build.mjs
 import * as wasm from "./vouch-verifier/wasm/vouch_verifier.js";
-import module from "./vouch-verifier/wasm/vouch_verifier_bg.wasm"; // its bytes: see build.mjs
+import module from "./vouch-verifier/wasm/vouch_verifier_bg.wasm";
 import { createAnnouncer } from "./view/announce.js";
 import { dropAnywhere } from "./view/drop.js";
 import { loadVerifier } from "./view/loading.js";
@@ -16,7 +19,9 @@ import { Verify } from "./view/verify.js";
 
 let loading;
 const ready = () => (loading ??= wasm.default({ module_or_path: module }));
-const tasks = () => verifyingTasks({ init: ready, ...createApi(wasm, ready), BundleError });
+let loadingClient;
+const readyClient = () => (loadingClient ??= client.default({ module_or_path: clientModule }).then(() => client));
+const tasks = () => verifyingTasks({ init: ready, ...createApi(wasm, ready), ...createLogApi(readyClient), BundleError });
 
 // Where no worker may be started, the page does its work itself, in slices small enough not to be felt.
 function startHere() {

@@ -86,7 +86,7 @@ pub fn load(disk: &dyn Disk, folder: &Path) -> Result<Option<Committee>, Committ
         Err(error) => return Err(error.into()),
     };
     match Message::decode(&bytes.into()) {
-        Ok(Message::Cluster(cluster)) => Committee::genesis(cluster.genesis, cluster.possessions)
+        Ok(Message::Cluster(cluster)) => Committee::proven(cluster.genesis, cluster.possessions)
             .map(Some)
             .map_err(|error| CommitteeFileError::Genesis { path, error }),
         Ok(other) => Err(CommitteeFileError::AnotherMessage { path, got: other.name() }),

@@ -1,23 +1,27 @@
 //! A bundle: a certificate with what is needed to check it, as one strict JSON text.
 
 mod bundle_type;
+mod epochs;
 #[cfg(feature = "nodes")]
 mod evidence;
 mod json;
 mod of_log;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
+use serde_json::{Value, json};
 use thiserror::Error;
 
 use self::json::{Json, Object};
 use crate::bls::Possession;
 use crate::certificate::Certificate;
-use crate::committee::Committee;
+use crate::chain::CommitteeChain;
 use crate::comparison::{Comparison, Quoted, display_comparison};
 use crate::limits::{Limits, MAX_SAFE_INTEGER};
 use crate::statement::Body;
 
 pub use bundle_type::{BundleType, claimed_cluster};
+pub(crate) use epochs::ChainText;
+pub use epochs::{BundleChain, BundleEpoch, BundleStart};
 #[cfg(feature = "nodes")]
 pub use evidence::EvidenceBundle;
 #[cfg(feature = "nodes")]
@@ -86,82 +90,64 @@ display_comparison!(BundleError);
 pub struct Bundle {
     /// The encoded certificate.
     pub certificate: Vec<u8>,
-    /// The encoded genesis committee.
-    pub genesis: Vec<u8>,
-    /// Proofs of possession, one for each genesis member.
-    pub possessions: Vec<Possession>,
-    /// The number of later epochs in the bundle. Handoffs are not specified yet.
-    pub epochs: usize,
+    /// The committees.
+    pub chain: BundleChain,
+    /// The encoded [`SealPath`](crate::seal::SealPath) of the certified statement: it is in the seal of its epoch. The seal needs no signature:
+    /// the history of the committee two epochs after the sealed one names it. Only the bundle of a file may have this.
+    pub sealed: Option<Vec<u8>>,
 }
 
 impl Bundle {
-    /// The bundle of a certificate that a genesis committee signed.
-    pub fn new(certificate: &Certificate, committee: &Committee) -> Self {
-        Self::of(certificate, committee)
+    /// The bundle of a certificate that a committee of the chain signed, with the chain up to that committee.
+    pub fn new(certificate: &Certificate, chain: &CommitteeChain) -> Self {
+        Self::of(certificate, chain)
     }
 
-    fn of<B: Body>(certificate: &Certificate<B>, committee: &Committee) -> Self {
-        Self {
-            certificate: certificate.encode(),
-            genesis: committee.record().encode(),
-            possessions: committee.possessions().to_vec(),
-            epochs: 0,
-        }
+    fn of<B: Body>(certificate: &Certificate<B>, chain: &CommitteeChain) -> Self {
+        let chain = BundleChain::new(chain, certificate.epoch);
+        Self { certificate: certificate.encode(), chain, sealed: None }
     }
 
-    /// Parses a bundle strictly. It does not decode the certificate and the committee.
+    /// Parses a bundle strictly. It does not decode the certificate and the committees.
     ///
     /// # Errors
     /// See [`BundleError`].
     pub fn parse(text: &[u8], limits: &Limits) -> Result<Self, BundleError> {
-        let BundleText { certificate, genesis, epochs } = BundleText::parse(text, limits)?;
-        let (genesis, possessions) = genesis.decode()?;
-        Ok(Self { certificate, genesis, possessions, epochs })
+        let BundleText { certificate, chain, sealed } = BundleText::parse(text, limits)?;
+        Ok(Self { certificate, chain: chain.decode()?, sealed })
     }
 
-    /// The JSON text, ending with a line feed. `epochs` must be 0; today every bundle's is.
+    /// The JSON text, ending with a line feed.
     pub fn to_json(&self) -> String {
         format!("{:#}\n", self.json(BundleType::File))
     }
 
-    fn json(&self, bundle_type: BundleType) -> serde_json::Value {
-        envelope(bundle_type, "certificate", &self.certificate, &self.genesis, &self.possessions)
+    fn json(&self, bundle_type: BundleType) -> Value {
+        let mut json = envelope(bundle_type, "certificate", &self.certificate, &self.chain);
+        if let Some(path) = &self.sealed {
+            json["sealed"] = Base64UrlUnpadded::encode_string(path).into();
+        }
+        json
     }
 }
 
 /// The keys that bundles of every type have, and one whose value is what the committee signed.
-fn envelope(
-    bundle_type: BundleType,
-    key: &str,
-    signed: &[u8],
-    genesis: &[u8],
-    possessions: &[Possession],
-) -> serde_json::Value {
-    serde_json::json!({
+fn envelope(bundle_type: BundleType, key: &str, signed: &[u8], chain: &BundleChain) -> Value {
+    let mut bundle = json!({
         "type": bundle_type.media_type(),
         "version": VERSION,
         key: Base64UrlUnpadded::encode_string(signed),
-        "genesis": {
-            "committee": Base64UrlUnpadded::encode_string(genesis),
-            "pops": possessions.iter().map(Possession::to_string).collect::<Vec<_>>(),
-        },
-        "epochs": [],
-    })
+    });
+    chain.write(&mut bundle);
+    bundle
 }
 
-/// A bundle whose JSON is parsed, but whose committee is still text: a verifier that has cached this text need not decode it.
+/// A bundle whose JSON is parsed, but whose committees are still text: a verifier that has cached this text need not decode it.
 #[derive(Debug)]
 pub(crate) struct BundleText {
     pub(crate) certificate: Vec<u8>,
-    pub(crate) genesis: GenesisText,
-    pub(crate) epochs: usize,
-}
-
-/// The text of the genesis committee and its proofs in a bundle. Each value has only one text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct GenesisText {
-    committee: String,
-    pops: Vec<String>,
+    pub(crate) chain: ChainText,
+    pub(crate) sealed: Option<Vec<u8>>,
 }
 
 /// Parses the JSON of any bundle.
@@ -193,41 +179,16 @@ fn open(text: &[u8], expected: BundleType, limits: &Limits) -> Result<Object, Bu
 
 impl BundleText {
     pub(crate) fn parse(text: &[u8], limits: &Limits) -> Result<Self, BundleError> {
-        Self::read(open(text, BundleType::File, limits)?)
+        let mut bundle = open(text, BundleType::File, limits)?;
+        let sealed = bundle.take_if_there("sealed");
+        let sealed = sealed.map(|path| base64url("sealed", &path.text()?)).transpose()?;
+        Ok(Self { sealed, ..Self::read(bundle)? })
     }
 
     /// The keys that bundles with a certificate have.
     fn read(mut bundle: Object) -> Result<Self, BundleError> {
         let certificate = bundle.bytes("certificate")?;
-        let (genesis, epochs) = GenesisText::read(bundle)?;
-        Ok(Self { certificate, genesis, epochs })
-    }
-}
-
-impl GenesisText {
-    /// The keys that bundles of every type have, and no others. Returns the genesis and the number of later epochs.
-    fn read(mut bundle: Object) -> Result<(Self, usize), BundleError> {
-        let mut genesis = bundle.take("genesis")?.object()?;
-        let committee = genesis.take("committee")?.text()?;
-        let pops = genesis.take("pops")?.array()?.into_iter().map(Json::text).collect::<Result<_, _>>()?;
-        genesis.finish()?;
-        let epochs = bundle.take("epochs")?.array()?;
-        let count = epochs.len();
-        for epoch in epochs {
-            let mut epoch = epoch.object()?;
-            epoch.bytes("handoff")?;
-            epoch.bytes("committee")?;
-            epoch.finish()?;
-        }
-        bundle.finish()?;
-        Ok((Self { committee, pops }, count))
-    }
-
-    /// The encoded committee and its proofs.
-    pub(crate) fn decode(&self) -> Result<(Vec<u8>, Vec<Possession>), BundleError> {
-        let committee = base64url("committee", &self.committee)?;
-        let possessions = self.pops.iter().map(|text| possession(text)).collect::<Result<_, _>>()?;
-        Ok((committee, possessions))
+        Ok(Self { certificate, chain: ChainText::read(bundle)?, sealed: None })
     }
 }
 

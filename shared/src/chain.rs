@@ -1,15 +1,18 @@
 //! The committees of a cluster, one per epoch, and the name of a member across epochs.
 
+mod checkpoint;
 mod error;
 mod link;
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::committee::Committee;
+use crate::certificate::Certificate;
+use crate::committee::{Committee, CommitteeRecord};
 use crate::digest::{ClusterId, CommitteeDigest};
 use crate::statement::{Handoff, StatementId};
 
+pub use checkpoint::{Checkpoint, ParseCheckpointError};
 pub use error::ChainError;
 pub use link::EpochLink;
 
@@ -29,62 +32,132 @@ impl fmt::Display for MemberId {
     }
 }
 
-/// The verified committees of one cluster, from genesis to the newest one that is known.
+/// The verified committees of one cluster, from the genesis or from a committee that the verifier pins to the newest one that is known.
 #[derive(Debug, Clone)]
 pub struct CommitteeChain {
     /// The proofs of possession of its keys were verified.
-    genesis: Arc<Committee>,
-    /// The epochs after the genesis, without a gap.
+    first: Arc<Committee>,
+    /// The statement that handed over to the first committee. `None` for a genesis.
+    handed_by: Option<StatementId>,
+    /// The epochs after the first, without a gap.
     later: Arc<Vec<Epoch>>,
+    /// The committee of the last epoch.
+    current: Arc<Committee>,
 }
 
-/// An epoch above 0. The committee before has signed the handoff to this one.
+/// An epoch after the first.
 #[derive(Debug, Clone)]
 struct Epoch {
-    handoff: MadeHandoff,
-    committee: Arc<Committee>,
+    handoff: Certificate<Handoff>,
+    /// The statement that the handoff certifies.
+    identity: StatementId,
+    /// The seal that the committee's history names. `None` in epoch 1.
+    seal: Option<StatementId>,
+    committee: EpochCommittee,
 }
 
-/// A verified handoff.
-#[derive(Debug, Clone, Copy)]
-struct MadeHandoff {
-    claim: Handoff,
-    identity: StatementId,
+#[derive(Debug, Clone)]
+enum EpochCommittee {
+    /// The committee before has signed the handoff to this one.
+    Verified(Arc<Committee>),
+    /// A later committee, which the verifier trusts, fixes this one. Its keys are not looked at until it must have signed something.
+    Named(Arc<CommitteeRecord>),
+}
+
+impl EpochCommittee {
+    fn record(&self) -> &CommitteeRecord {
+        match self {
+            Self::Verified(committee) => committee.record(),
+            Self::Named(record) => record,
+        }
+    }
 }
 
 impl CommitteeChain {
     /// The chain of a cluster whose committee never changed.
     pub fn new(genesis: Arc<Committee>) -> Self {
-        Self { genesis, later: Arc::default() }
+        Self::starting_with(genesis, None)
+    }
+
+    /// A chain that starts with this committee. `handed_by`: the statement that handed over to it; `None` for a genesis.
+    pub(crate) fn starting_with(first: Arc<Committee>, handed_by: Option<StatementId>) -> Self {
+        Self { current: first.clone(), first, handed_by, later: Arc::default() }
     }
 
     /// The cluster identity.
     pub fn cluster(&self) -> ClusterId {
-        self.genesis.cluster()
+        self.first.cluster()
+    }
+
+    /// The first committee. Its proofs of possession were verified.
+    pub fn first(&self) -> &Arc<Committee> {
+        &self.first
+    }
+
+    /// The statement that handed over to the first committee. `None` for a genesis.
+    pub(crate) fn handed_by(&self) -> Option<StatementId> {
+        self.handed_by
     }
 
     /// The committee that signs new statements, as far as is known.
     pub fn current(&self) -> &Arc<Committee> {
-        self.later.last().map_or(&self.genesis, |epoch| &epoch.committee)
+        &self.current
     }
 
-    /// The committee of an epoch.
+    /// Place of an epoch's entry in `later`. `None` for the first epoch and those before it.
+    fn place(&self, epoch: u64) -> Option<usize> {
+        usize::try_from(epoch.checked_sub(self.first.record().epoch())?.checked_sub(1)?).ok()
+    }
+
+    /// What each epoch after the first, up to this one, says of itself, in order.
+    pub fn links(&self, epoch: u64) -> impl Iterator<Item = EpochLink> {
+        let count = self.place(epoch).map_or(0, |place| place.saturating_add(1));
+        self.later.iter().take(count).map(|epoch| EpochLink {
+            handoff: epoch.handoff.clone(),
+            committee: epoch.committee.record().clone(),
+            seal: epoch.seal,
+        })
+    }
+
+    /// The record of an epoch's committee.
+    pub fn record(&self, epoch: u64) -> Option<&CommitteeRecord> {
+        if epoch == self.first.record().epoch() {
+            return Some(self.first.record());
+        }
+        Some(self.later.get(self.place(epoch)?)?.committee.record())
+    }
+
+    /// The committee of an epoch, if its keys were looked at.
     pub fn of_epoch(&self, epoch: u64) -> Option<&Arc<Committee>> {
-        match epoch.checked_sub(1) {
-            None => Some(&self.genesis),
-            Some(place) => self.later.get(usize::try_from(place).ok()?).map(|epoch| &epoch.committee),
+        if epoch == self.first.record().epoch() {
+            return Some(&self.first);
+        }
+        match &self.later.get(self.place(epoch)?)?.committee {
+            EpochCommittee::Verified(committee) => Some(committee),
+            EpochCommittee::Named(_) => None,
         }
     }
 
-    /// The committee that a certificate names.
+    /// The committee that a certificate names, if its keys were looked at.
     pub fn with_digest(&self, digest: &CommitteeDigest) -> Option<&Arc<Committee>> {
-        let later = self.later.iter().map(|epoch| &epoch.committee);
-        std::iter::once(&self.genesis).chain(later).find(|committee| committee.record().digest() == *digest)
+        let first = self.first.record().epoch();
+        let epochs = first..=self.current.record().epoch();
+        epochs.filter_map(|epoch| self.of_epoch(epoch)).find(|committee| committee.record().digest() == *digest)
+    }
+
+    /// The handoff by which an epoch ended; `None` while none is known.
+    pub fn handoff_from(&self, epoch: u64) -> Option<&Handoff> {
+        self.later.get(self.place(epoch.checked_add(1)?)?).map(|next| &next.handoff.claim)
     }
 
     /// The latest `issued_at` of a certificate of an epoch, seconds since 1970; `None` while no handoff from it is known.
     pub fn closing(&self, epoch: u64) -> Option<u64> {
-        self.later.get(usize::try_from(epoch).ok()?).map(|next| next.handoff.claim.closing)
+        self.handoff_from(epoch).map(|handoff| handoff.closing)
+    }
+
+    /// The identity of an epoch's seal; `None` while no committee is known whose history names it.
+    pub fn seal_of(&self, epoch: u64) -> Option<StatementId> {
+        self.later.get(self.place(epoch.checked_add(2)?)?)?.seal
     }
 
     /// The identifier of a member of the current committee, for use beyond one message.
@@ -94,8 +167,8 @@ impl CommitteeChain {
 
     /// A member's name, for people.
     pub fn name(&self, member: MemberId) -> String {
-        match self.of_epoch(member.epoch) {
-            Some(committee) => committee.record().name(member.index),
+        match self.record(member.epoch) {
+            Some(record) => record.name(member.index),
             None => member.to_string(),
         }
     }
@@ -120,7 +193,7 @@ mod tests {
         let node_key = NodeSecretKey::from_bytes(&[1; 32]).node_key();
         let member = Member { node_key, vote_key: vote.vote_key(), name: MemberName::new("own").unwrap() };
         let record = CommitteeRecord::genesis([0; 16], vec![member]).unwrap();
-        let chain = CommitteeChain::new(Arc::new(Committee::genesis(record, vec![vote.prove_possession()]).unwrap()));
+        let chain = CommitteeChain::new(Arc::new(Committee::proven(record, vec![vote.prove_possession()]).unwrap()));
         assert_eq!(chain.member(0), MemberId { epoch: 0, index: 0 });
         assert_eq!(chain.name(chain.member(0)), "own");
         assert_eq!(chain.name(MemberId { epoch: 1, index: 0 }), "member 0 of epoch 1");

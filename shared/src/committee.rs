@@ -1,18 +1,20 @@
 //! The members of one epoch: their record, and the committee whose keys may be used.
 //!
 //! A [`CommitteeRecord`] is only well formed: its digest can be compared, but its keys cannot be used. It becomes a
-//! [`Committee`] through [`Committee::genesis`], which checks every proof of possession, or as part of a
+//! [`Committee`] through [`Committee::proven`], which checks every proof of possession, or as part of a
 //! [`CommitteeChain`](crate::chain::CommitteeChain), by the signatures of the previous committee. There is no other way.
 
 mod error;
 mod genesis;
 mod lineage;
 mod member;
+mod policy;
 
 pub use error::{CommitteeError, GenesisError, PossessionError};
 pub(crate) use genesis::read_genesis;
 pub use lineage::Lineage;
 pub use member::{Member, MemberName};
+pub use policy::Policy;
 
 use crate::bls::{
     self, AggregateClaim, AggregateSignature, BlsError, CheckedKey, KeySum, Possession, ProvenVoteKey, VoteKey,
@@ -26,46 +28,56 @@ use crate::quorum;
 
 const MAGIC: &[u8; 7] = b"vouchcm";
 const VERSION: u8 = 1;
-const POLICY_OPEN: u8 = 0;
 const FAULT_RULE_THIRD: u8 = 1;
 const NONCE_SIZE: usize = 16;
-const OPERATOR_KEY_SIZE: usize = 48;
 const HEADER_SIZE: usize = 148;
 const MEMBER_SIZE: usize = 104;
 
 /// What distinguishes a committee from others of the same members.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Origin {
-    Genesis { nonce: [u8; 16] },
-    Later(Lineage),
+    Genesis {
+        nonce: [u8; 16],
+    },
+    /// Boxed: records are parts of messages.
+    Later(Box<Lineage>),
 }
 
 /// A well-formed committee whose keys are not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitteeRecord {
     origin: Origin,
+    policy: Policy,
     members: Vec<Member>,
     digest: CommitteeDigest,
 }
 
 impl CommitteeRecord {
-    /// The genesis committee of the given members, in any order.
+    /// The genesis committee of the given members, in any order, with the open policy.
     ///
     /// # Errors
     /// A repeated key, no members, or more than [`MAX_MEMBERS`].
-    pub fn genesis(nonce: [u8; 16], mut members: Vec<Member>) -> Result<Self, CommitteeError> {
+    pub fn genesis(nonce: [u8; 16], members: Vec<Member>) -> Result<Self, CommitteeError> {
+        Self::genesis_under(Policy::Open, nonce, members)
+    }
+
+    /// As [`genesis`](Self::genesis), with this policy.
+    ///
+    /// # Errors
+    /// As [`genesis`](Self::genesis).
+    pub fn genesis_under(policy: Policy, nonce: [u8; 16], mut members: Vec<Member>) -> Result<Self, CommitteeError> {
         members.sort_by_key(|member| member.node_key);
-        Self::new(Origin::Genesis { nonce }, members)
+        Self::new(Origin::Genesis { nonce }, policy, members)
     }
 
     /// A later committee of the given members, in any order.
     ///
     /// # Errors
     /// As for [`genesis`](Self::genesis), and for a lineage that no committee can have.
-    pub fn later(lineage: Lineage, mut members: Vec<Member>) -> Result<Self, CommitteeError> {
+    pub fn later(lineage: Lineage, policy: Policy, mut members: Vec<Member>) -> Result<Self, CommitteeError> {
         lineage.check()?;
         members.sort_by_key(|member| member.node_key);
-        Self::new(Origin::Later(lineage), members)
+        Self::new(Origin::Later(Box::new(lineage)), policy, members)
     }
 
     /// Decodes a genesis committee.
@@ -79,8 +91,8 @@ impl CommitteeRecord {
         reader.tag("cluster of a genesis committee", &[0; 32])?;
         reader.tag("previous digest of a genesis committee", &[0; 32])?;
         let nonce = reader.array("genesis nonce")?;
-        let n = read_rules(&mut reader, limits)?;
-        Self::new(Origin::Genesis { nonce }, read_members(reader, n)?)
+        let (policy, n) = read_rules(&mut reader, limits)?;
+        Self::new(Origin::Genesis { nonce }, policy, read_members(reader, n)?)
     }
 
     /// Decodes a committee of an epoch above 0.
@@ -95,14 +107,14 @@ impl CommitteeRecord {
         let cluster = ClusterId(reader.array("cluster")?);
         let previous = CommitteeDigest(reader.array("previous digest")?);
         reader.tag("nonce of a later committee", &[0; NONCE_SIZE])?;
-        let n = read_rules(&mut reader, limits)?;
+        let (policy, n) = read_rules(&mut reader, limits)?;
         let history = History(reader.array("history")?);
         let lineage = Lineage { epoch, cluster, previous, history };
         lineage.check()?;
-        Self::new(Origin::Later(lineage), read_members(reader, n)?)
+        Self::new(Origin::Later(Box::new(lineage)), policy, read_members(reader, n)?)
     }
 
-    fn new(origin: Origin, members: Vec<Member>) -> Result<Self, CommitteeError> {
+    fn new(origin: Origin, policy: Policy, members: Vec<Member>) -> Result<Self, CommitteeError> {
         in_range("n", members.len() as u64, 1, MAX_MEMBERS.into())?;
         for (position, pair) in members.windows(2).enumerate() {
             if pair[0].node_key >= pair[1].node_key {
@@ -112,7 +124,7 @@ impl CommitteeRecord {
         if let Some((first, second)) = first_repeated(members.iter().map(|member| &member.vote_key.0[..])) {
             return Err(CommitteeError::RepeatedVoteKey { got: members[first].vote_key, first, second });
         }
-        let mut record = Self { origin, members, digest: CommitteeDigest([0; 32]) };
+        let mut record = Self { origin, policy, members, digest: CommitteeDigest([0; 32]) };
         record.digest = CommitteeDigest(derive("vouch committee v1", &[&record.encode()]));
         Ok(record)
     }
@@ -130,10 +142,10 @@ impl CommitteeRecord {
         out.extend_from_slice(&cluster);
         out.extend_from_slice(&previous);
         out.extend_from_slice(&nonce);
-        out.push(POLICY_OPEN);
+        out.push(self.policy.number());
         out.push(FAULT_RULE_THIRD);
         out.extend_from_slice(&self.n().to_le_bytes());
-        out.extend_from_slice(&[0; OPERATOR_KEY_SIZE]);
+        out.extend_from_slice(&self.policy.operator_key());
         if let Origin::Later(lineage) = &self.origin {
             out.extend_from_slice(&lineage.history.0);
         }
@@ -164,6 +176,11 @@ impl CommitteeRecord {
             Origin::Genesis { .. } => 0,
             Origin::Later(lineage) => lineage.epoch,
         }
+    }
+
+    /// Who decides that the committee changes.
+    pub fn policy(&self) -> Policy {
+        self.policy
     }
 
     /// What a later committee says of those before it; `None` for a genesis.
@@ -218,17 +235,16 @@ fn read_version(reader: &mut Reader<'_>) -> Result<(), CommitteeError> {
     }
 }
 
-/// Reads policy, fault rule, n and operator key. Returns n.
-fn read_rules(reader: &mut Reader<'_>, limits: &Limits) -> Result<u16, CommitteeError> {
+/// Reads policy, fault rule, n and operator key. Returns the policy and n.
+fn read_rules(reader: &mut Reader<'_>, limits: &Limits) -> Result<(Policy, u16), CommitteeError> {
     let policy = reader.u8("policy")?;
-    if policy != POLICY_OPEN {
+    if !Policy::is_known(policy) {
         return Err(CommitteeError::UnknownPolicy(policy));
     }
     reader.tag("fault rule", &[FAULT_RULE_THIRD])?;
     let n = reader.u16("n")?;
     in_range("n", n.into(), 1, limits.members.into())?;
-    reader.tag("operator key of an open committee", &[0; OPERATOR_KEY_SIZE])?;
-    Ok(n)
+    Ok((Policy::read(policy, reader)?, n))
 }
 
 /// Reads the members, and nothing after them.
@@ -246,8 +262,8 @@ fn read_members(mut reader: Reader<'_>, n: u16) -> Result<Vec<Member>, Committee
     Ok(members)
 }
 
-/// A committee whose keys may be used: the proofs of possession of a genesis were all verified, and a quorum of the previous committee has
-/// signed a later one. Votes and certificates are verified only with a `Committee`.
+/// A committee whose keys may be used: the proofs of possession were all verified, or a quorum of the previous committee has signed the
+/// handoff to it. Votes and certificates are verified only with a `Committee`.
 #[derive(Debug, Clone)]
 pub struct Committee {
     record: CommitteeRecord,
@@ -256,29 +272,30 @@ pub struct Committee {
 }
 
 impl Committee {
-    /// Verifies a genesis committee: checks every vote key and its proof of possession. Costs about 0.7 ms for each member.
+    /// Verifies a committee that no committee before it vouches for, a genesis or one that a verifier pins: checks every vote key and its
+    /// proof of possession. Costs about 0.7 ms for each member.
     ///
     /// # Errors
     /// See [`GenesisError`].
-    pub fn genesis(record: CommitteeRecord, possessions: Vec<Possession>) -> Result<Self, GenesisError> {
-        Self::genesis_with(record, possessions, |_, _| None)
+    pub fn proven(record: CommitteeRecord, possessions: Vec<Possession>) -> Result<Self, GenesisError> {
+        Self::proven_with(record, possessions, |_, _| None)
     }
 
-    /// As [`genesis`](Self::genesis). The keys of members that `known` has with the same proofs are not verified again.
+    /// As [`proven`](Self::proven). The keys of members that `known` has with the same proofs are not verified again.
     ///
     /// # Errors
-    /// As [`genesis`](Self::genesis).
+    /// As [`proven`](Self::proven).
     #[cfg(feature = "nodes")]
-    pub fn genesis_knowing(
+    pub fn proven_knowing(
         record: CommitteeRecord,
         possessions: Vec<Possession>,
         known: Option<&Self>,
     ) -> Result<Self, GenesisError> {
-        Self::genesis_with(record, possessions, |member, proof| known?.verified_key(member, proof))
+        Self::proven_with(record, possessions, |member, proof| known?.verified_key(member, proof))
     }
 
-    /// As [`genesis`](Self::genesis). `verified` returns a member's key if its proof was verified before.
-    fn genesis_with(
+    /// As [`proven`](Self::proven). `verified` returns a member's key if its proof was verified before.
+    fn proven_with(
         record: CommitteeRecord,
         possessions: Vec<Possession>,
         verified: impl Fn(&Member, &Possession) -> Option<CheckedKey>,

@@ -124,7 +124,7 @@ impl Founding {
             Some(known) if *known.record() == genesis => known.clone(),
             known => {
                 let committee = known.map(|known| &*known.committee);
-                Self::new(Arc::new(Committee::genesis_knowing(genesis, possessions, committee)?))
+                Self::new(Arc::new(Committee::proven_knowing(genesis, possessions, committee)?))
             }
         };
         let claimed: Vec<_> = acceptances.into_iter().collect();

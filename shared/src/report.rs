@@ -1,15 +1,19 @@
 //! The form in which the command line, Node.js and the page show a verdict with its checks, and the content of a bundle.
 
+mod epochs;
 #[cfg(feature = "nodes")]
 mod evidence;
 mod log;
 #[cfg(feature = "nodes")]
 mod log_inspection;
 mod op;
+mod standing;
+
+use std::borrow::Cow;
 
 use serde::{Serialize, Serializer};
 
-use crate::bundle::{Bundle, BundleType};
+use crate::bundle::{BundleText, BundleType};
 use crate::certificate::{Certificate, Signers};
 use crate::committee::{CommitteeRecord, Member};
 use crate::comparison::Comparison;
@@ -18,8 +22,11 @@ use crate::limits::Limits;
 use crate::quorum;
 use crate::receipt::NEVER;
 use crate::statement::{Body, Stored};
-use crate::verify::{Check, CheckError, ComparedTimes, Judgement, Verdict, VerdictQuestion};
+use crate::verify::{
+    BundleCommittees, Check, CheckError, ComparedTimes, Judgement, Standing, Verdict, VerdictQuestion,
+};
 
+pub use epochs::EpochView;
 #[cfg(feature = "nodes")]
 pub use evidence::{EvidenceReport, EvidenceView};
 pub use log::{BlockOpView, BlockReport, BlockView, HeadReport, HeadView};
@@ -44,7 +51,7 @@ pub enum CheckOutcome {
 }
 
 /// One line of a report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckLine {
     /// The check.
     pub name: Check,
@@ -52,8 +59,8 @@ pub struct CheckLine {
     pub question: VerdictQuestion,
     /// The check's result.
     pub outcome: CheckOutcome,
-    /// What it means that the check passes.
-    pub meaning: &'static str,
+    /// What it means that the check passes; or why there was nothing to check.
+    pub meaning: Cow<'static, str>,
 }
 
 /// The answer to one of the three questions.
@@ -148,6 +155,8 @@ pub struct Report {
     pub matches: ReasonedAnswer,
     /// Is the certificate in force?
     pub in_force: ReasonedAnswer,
+    /// Where the certificate stands among the epochs of its cluster. `None` if it is not genuine.
+    pub standing: Option<Standing>,
     /// Every check, in order.
     pub checks: Vec<CheckLine>,
 }
@@ -162,7 +171,8 @@ impl Report {
         let is_length_known = options.subject.is_some_and(|subject| subject.length.is_some());
         let is_waived =
             |name| name == Check::Expiry && options.waive_expiry || name == Check::Length && !is_length_known;
-        Self::of(BundleType::File, errors, answers(judgement), &[&Check::OF_CERTIFICATE, &Check::OF_FILE], is_waived)
+        let checks = [&Check::OF_CERTIFICATE[..], &Check::OF_FILE];
+        Self::of(BundleType::File, errors, answers(judgement), &checks, judgement.standing(), is_waived)
     }
 
     /// The report of a verdict. `errors`: for each question, the check that stopped it, if any; the first one decides. `checks`: every
@@ -172,9 +182,11 @@ impl Report {
         errors: [Option<&CheckError>; 3],
         answers: [ReasonedAnswer; 3],
         checks: &[&[Check]],
+        standing: Option<&Standing>,
         is_waived: impl Fn(Check) -> bool,
     ) -> Self {
-        let checks = lines(checks, errors, is_waived);
+        let standing = standing.copied();
+        let checks = lines(checks, errors, standing.as_ref(), is_waived);
         let [genuine, matches, in_force] = answers;
         let deciding = errors.into_iter().flatten().next();
         let (verdict, expected, got, times) = match deciding {
@@ -188,7 +200,7 @@ impl Report {
         let message = deciding.map_or_else(|| "VALID".to_owned(), CheckError::to_string);
         let check = deciding.map(CheckError::check);
         let questions = QuestionTexts::about(bundle_type);
-        Self { verdict, check, expected, got, times, message, questions, genuine, matches, in_force, checks }
+        Self { verdict, check, expected, got, times, message, questions, genuine, matches, in_force, standing, checks }
     }
 
     /// The report if there is nothing to judge, for example because a file cannot be read.
@@ -196,10 +208,10 @@ impl Report {
         let not = || ReasonedAnswer::not(reason);
         let message = format!("CANNOT CHECK: {reason}");
         let (genuine, matches, in_force) = (not(), not(), not());
-        let (verdict, checks) = ("cannot-check", Vec::new());
+        let (verdict, checks, check, standing) = ("cannot-check", Vec::new(), None, None);
         let (expected, got, times) = (None, None, None);
         let questions = QuestionTexts::about(BundleType::File);
-        Self { verdict, check: None, expected, got, times, message, questions, genuine, matches, in_force, checks }
+        Self { verdict, check, expected, got, times, message, questions, genuine, matches, in_force, standing, checks }
     }
 
     /// The answer to a question.
@@ -253,7 +265,12 @@ fn quorum_of<B: Body>(certificate: &Certificate<B>, n: u16) -> u16 {
 }
 
 /// The lines of these checks.
-fn lines(checks: &[&[Check]], errors: [Option<&CheckError>; 3], is_waived: impl Fn(Check) -> bool) -> Vec<CheckLine> {
+fn lines(
+    checks: &[&[Check]],
+    errors: [Option<&CheckError>; 3],
+    standing: Option<&Standing>,
+    is_waived: impl Fn(Check) -> bool,
+) -> Vec<CheckLine> {
     let [genuine, matches, in_force] = errors;
     let line = |name: &Check| {
         let name = *name;
@@ -267,10 +284,13 @@ fn lines(checks: &[&[Check]], errors: [Option<&CheckError>; 3], is_waived: impl 
             Some(error) if name > error.check() => CheckOutcome::NotReached,
             Some(CheckError::Invalid(invalid)) if name == invalid.check() => CheckOutcome::Failed,
             Some(CheckError::Missing(missing)) if name == missing.check() => CheckOutcome::CannotCheck,
-            _ if is_waived(name) => CheckOutcome::Waived,
+            _ if is_waived(name) || standing.is_some_and(|standing| standing.says_nothing_of(name)) => {
+                CheckOutcome::Waived
+            }
             _ => CheckOutcome::Passed,
         };
-        CheckLine { name, question: name.question(), outcome, meaning: name.meaning() }
+        let meaning = standing.and_then(|standing| standing.meaning(name)).unwrap_or(name.meaning().into());
+        CheckLine { name, question: name.question(), outcome, meaning }
     };
     checks.iter().copied().flatten().map(line).collect()
 }
@@ -350,6 +370,8 @@ pub struct Inspection {
     pub signature: String,
     /// The certificate's bytes, hex.
     pub certificate: String,
+    /// Every epoch in the bundle, in order. Empty if only the committee of the certificate was at hand.
+    pub epochs: Vec<EpochView>,
 }
 
 fn time_or_never<S: Serializer>(time: &u64, serializer: S) -> Result<S::Ok, S::Error> {
@@ -367,10 +389,11 @@ impl Inspection {
 
     fn read(text: &[u8]) -> Result<Self, CheckError> {
         let limits = Limits::default();
-        let bundle = Bundle::parse(text, &limits)?;
+        let bundle = BundleText::parse(text, &limits)?;
         let certificate = Certificate::decode(&bundle.certificate, &limits)?;
-        let record = CommitteeRecord::decode(&bundle.genesis, &limits)?;
-        Ok(Self::of(&certificate, &record))
+        let committees = BundleCommittees::stated(bundle.chain, &limits)?;
+        let record = stated_committee(&committees, certificate.epoch);
+        Ok(Self { epochs: EpochView::all(&committees), ..Self::of(&certificate, record) })
     }
 
     /// What a certificate and the committee beside it state.
@@ -398,6 +421,12 @@ impl Inspection {
             statement: statement.unwrap_or_default(),
             signature: hex(&certificate.signature.0),
             certificate: hex(&certificate.encode()),
+            epochs: Vec::new(),
         }
     }
+}
+
+/// The committee in a bundle that a certificate of this epoch is shown with: the first one if there is none of this epoch.
+fn stated_committee(committees: &BundleCommittees, epoch: u64) -> &CommitteeRecord {
+    committees.record(epoch).unwrap_or_else(|| committees.first())
 }

@@ -1,12 +1,14 @@
 //! The tree over the stored statements that an epoch certified, and the proof that one of them is in it.
+//!
+//! The proof has the number of statements, but not the root: it follows from the statement and the path. Like a certificate's root, a wrong
+//! one makes another seal.
 
 use crate::codec::{DecodeError, Reader, in_range};
+use crate::committee::CommitteeRecord;
 use crate::limits::MAX_SAFE_INTEGER;
-use crate::merkle::{MerkleTree, TreeContexts, TreeHash, root_from_path};
+use crate::merkle::{MerkleTree, TreeContexts, TreeHash, path_length, root_from_path};
 use crate::statement::{Seal, StatementId};
 
-/// Maximum length of a path: counts have 53 bits.
-const MAX_PATH: usize = 53;
 const MAGIC: &[u8; 7] = b"vouchsp";
 const VERSION: u8 = 1;
 const TREE: TreeContexts = TreeContexts { leaf: "vouch seal leaf v1", node: "vouch seal node v1" };
@@ -43,29 +45,33 @@ impl SealTree {
     /// The proof that a statement is in the tree. `None` if it is not.
     pub fn path(&self, identity: &StatementId) -> Option<SealPath> {
         let index = u32::try_from(self.identities.binary_search(identity).ok()?).ok()?;
-        Some(SealPath { index: index.into(), path: self.tree.as_ref()?.path(index)? })
+        Some(SealPath { count: self.count(), index: index.into(), path: self.tree.as_ref()?.path(index)? })
     }
 }
 
 /// The proof that a statement is in a seal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealPath {
-    /// The place of the statement's identity among all of the epoch, from 0.
+    /// The number of statements in the seal, from 1.
+    pub count: u64,
+    /// The place of the statement's identity among them, from 0.
     pub index: u64,
     /// The siblings, nearest first.
     pub path: Vec<TreeHash>,
 }
 
 impl SealPath {
-    /// Whether the seal has this statement, by this path.
-    pub fn proves(&self, seal: &Seal, identity: &StatementId) -> bool {
-        root_from_path(&TREE, &identity.0, self.index, seal.count, &self.path) == Some(seal.root)
+    /// The seal of this committee's epoch that has the statement by this path. `None` for a path that decoding never yields.
+    pub fn seal(&self, sealed: &CommitteeRecord, identity: &StatementId) -> Option<Seal> {
+        let root = root_from_path(&TREE, &identity.0, self.index, self.count, &self.path)?;
+        Some(Seal { epoch: sealed.epoch(), committee: sealed.digest(), count: self.count, root })
     }
 
-    /// The canonical encoding: 16 bytes, and 32 for each hash.
+    /// The canonical encoding: 24 bytes, and 32 for each hash.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.push(VERSION);
+        out.extend_from_slice(&self.count.to_le_bytes());
         out.extend_from_slice(&self.index.to_le_bytes());
         self.path.iter().for_each(|hash| out.extend_from_slice(&hash.0));
         out
@@ -82,13 +88,14 @@ impl SealPath {
             VERSION => {}
             version => return Err(SealPathError::UnknownVersion(version)),
         }
-        let index = reader.safe_u64("index")?;
-        in_range("index", index, 0, MAX_SAFE_INTEGER - 1)?;
-        let length = reader.remaining() / 32;
-        in_range("length of the path", length as u64, 0, MAX_PATH as u64)?;
+        let count = reader.u64("count")?;
+        in_range("count", count, 1, MAX_SAFE_INTEGER)?;
+        let index = reader.u64("index")?;
+        in_range("index", index, 0, count - 1)?;
+        let length = path_length(index, count);
         let path = (0..length).map(|_| Ok(TreeHash(reader.array("path")?))).collect::<Result<_, DecodeError>>()?;
         reader.finish()?;
-        Ok(Self { index, path })
+        Ok(Self { count, index, path })
     }
 }
 
@@ -106,27 +113,33 @@ pub enum SealPathError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::CommitteeDigest;
+    use crate::bls::VoteSecretKey;
+    use crate::committee::{Member, MemberName};
+    use crate::link::NodeSecretKey;
 
     fn identities(count: u8) -> Vec<StatementId> {
         (0..count).map(|number| StatementId(*blake3::hash(&[number]).as_bytes())).collect()
     }
 
-    fn seal(tree: &SealTree) -> Seal {
-        Seal { epoch: 3, committee: CommitteeDigest([1; 32]), count: tree.count(), root: tree.root() }
+    fn committee() -> CommitteeRecord {
+        let node_key = NodeSecretKey::from_bytes(&[1; 32]).node_key();
+        let vote_key = VoteSecretKey::generate(&[1; 32]).unwrap().vote_key();
+        let member = Member { node_key, vote_key, name: MemberName::new("own").unwrap() };
+        CommitteeRecord::genesis([0; 16], vec![member]).unwrap()
     }
 
     #[test]
     fn every_statement_of_an_epoch_is_proved_and_no_other() {
-        let all = identities(12);
+        let (all, committee) = (identities(12), committee());
         for count in 1..=11 {
             let tree = SealTree::new(all[..count].iter().rev().copied()).unwrap();
+            let seal = Seal { epoch: 0, committee: committee.digest(), count: tree.count(), root: tree.root() };
             for identity in &all[..count] {
                 let path = tree.path(identity).unwrap();
-                assert!(path.proves(&seal(&tree), identity));
-                assert!(!path.proves(&seal(&tree), &all[11]));
+                assert_eq!(path.seal(&committee, identity), Some(seal));
+                assert_ne!(path.seal(&committee, &all[11]), Some(seal));
                 let beside = SealPath { index: path.index ^ 1, ..path.clone() };
-                assert!(!beside.proves(&seal(&tree), identity));
+                assert_ne!(beside.seal(&committee, identity), Some(seal));
                 assert_eq!(SealPath::decode(&path.encode()), Ok(path));
             }
             assert_eq!(tree.path(&all[11]), None);
@@ -144,19 +157,22 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_path_are_refused() {
-        let path = SealPath { index: 2, path: vec![TreeHash([1; 32]); 2] };
+        let path = SealPath { count: 4, index: 2, path: vec![TreeHash([1; 32]); 2] };
         let good = path.encode();
-        assert_eq!(SealPath::decode(&good), Ok(path));
+        assert_eq!(SealPath::decode(&good), Ok(path.clone()));
         for length in 0..good.len() {
-            let cut = SealPath::decode(&good[..length]);
-            assert!(cut.is_err() || (length - 16).is_multiple_of(32), "{length}");
+            assert!(SealPath::decode(&good[..length]).is_err(), "{length}");
         }
         let mut newer = good.clone();
         newer[7] = 2;
         assert_eq!(SealPath::decode(&newer), Err(SealPathError::UnknownVersion(2)));
-        let long = SealPath { index: 0, path: vec![TreeHash([0; 32]); 54] };
-        assert!(SealPath::decode(&long.encode()).is_err());
-        let far = SealPath { index: MAX_SAFE_INTEGER, path: Vec::new() };
-        assert!(SealPath::decode(&far.encode()).is_err());
+        for wrong in [
+            SealPath { path: vec![TreeHash([1; 32]); 3], ..path.clone() },
+            SealPath { index: 4, ..path.clone() },
+            SealPath { count: 0, index: 0, path: Vec::new() },
+            SealPath { count: MAX_SAFE_INTEGER + 1, ..path },
+        ] {
+            assert!(SealPath::decode(&wrong.encode()).is_err(), "{wrong:?}");
+        }
     }
 }

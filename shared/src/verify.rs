@@ -10,29 +10,33 @@
 
 mod aggregates;
 mod check;
+mod committees;
 #[cfg(feature = "nodes")]
 mod evidence;
 mod judgement;
 mod log;
 mod signed;
+mod standing;
 mod stored;
 mod verdict;
 
 use std::sync::Arc;
 
-use crate::bls::Possession;
+pub(crate) use self::committees::BundleCommittees;
+use self::committees::{UndecodedStart, VerifiedCommittees};
+use self::standing::{OfEpoch, check_seal};
 #[cfg(feature = "nodes")]
 use crate::bundle::EvidenceBundleText;
-use crate::bundle::{BlockBundleText, BundleText, GenesisText, OpBundleText, parse_head_bundle};
+use crate::bundle::{BlockBundleText, BundleError, BundleText, ChainText, OpBundleText, parse_head_bundle};
 use crate::certificate::Certificate;
-use crate::chain::CommitteeChain;
-use crate::committee::{Committee, CommitteeError, CommitteeRecord};
+use crate::chain::{Checkpoint, CommitteeChain};
+use crate::committee::Committee;
 use crate::digest::{ClusterId, Digest, OpId};
 use crate::limits::Limits;
 #[cfg(feature = "nodes")]
 use crate::log::Evidence;
 use crate::log::{Block, OpProof};
-use crate::statement::Body;
+use crate::statement::{StatementId, Stored};
 
 pub use aggregates::VerifiedAggregates;
 pub use check::{Check, VerdictQuestion};
@@ -42,6 +46,7 @@ pub use judgement::Judgement;
 pub use log::{LogJudgement, LogVerifyOptions};
 pub(crate) use signed::check_signers;
 pub use signed::{signing_committee, verify_signed};
+pub use standing::{SealState, Standing};
 pub use stored::{verify_certificate, verify_certificate_of_batch};
 pub use verdict::{CheckError, ComparedTimes, Invalid, Missing, Verdict};
 
@@ -57,11 +62,42 @@ pub struct Subject {
     pub length: Option<u64>,
 }
 
+/// What a verifier trusts. It must not come from the server or the bundle that is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Trust {
+    /// The cluster identity.
+    pub cluster: Option<ClusterId>,
+    /// A committee of the cluster, by which a verifier is safe from whoever got hold of older keys. A verifier with a checkpoint trusts no
+    /// other chain, not even one from the genesis.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+impl Trust {
+    /// Everything before the committee of this epoch is fixed by it. 0 without a checkpoint.
+    fn pinned(&self) -> u64 {
+        self.checkpoint.map_or(0, |checkpoint| checkpoint.epoch)
+    }
+}
+
+impl From<ClusterId> for Trust {
+    fn from(cluster: ClusterId) -> Self {
+        Some(cluster).into()
+    }
+}
+
+impl From<Option<ClusterId>> for Trust {
+    fn from(cluster: Option<ClusterId>) -> Self {
+        Self { cluster, checkpoint: None }
+    }
+}
+
 /// What a verdict depends on, besides the bundle.
 #[derive(Debug, Clone, Copy)]
 pub struct VerifyOptions {
-    /// The cluster identity that the user trusts.
-    pub cluster: Option<ClusterId>,
+    /// What the user trusts.
+    pub trust: Trust,
+    /// Whether the certificate must be sealed, so that nobody who got hold of old keys can have made it.
+    pub require_sealed: bool,
     /// The file to compare with.
     pub subject: Option<Subject>,
     /// Seconds since 1970, at most 2^53 − 1. Code that takes it from a user must refuse a larger one.
@@ -70,35 +106,21 @@ pub struct VerifyOptions {
     pub waive_expiry: bool,
 }
 
-/// Verifies bundles, and caches the committee of the last one. Verifying a committee costs a pairing for each member; each
-/// certificate after that costs one pairing, and hardly more for a large committee than for a small one.
+/// Verifies bundles, and caches the committees of the last one. Verifying a genesis costs a pairing for each member, and each later committee
+/// one pairing; each certificate after that costs one pairing, and hardly more for a large committee than for a small one.
 #[derive(Debug, Clone, Default)]
 pub struct Verifier {
     limits: Limits,
-    cache: Option<VerifiedGenesis>,
+    cache: Option<VerifiedCommittees>,
 }
 
-/// A verified committee and its text in the bundle, proofs included. The same committee with other proofs has another text, and
-/// must be verified again.
+/// A genuine certificate, the committees of its bundle, and where it stands among them.
 #[derive(Debug, Clone)]
-struct VerifiedGenesis {
-    text: GenesisText,
+struct Genuine<B: OfEpoch> {
+    certificate: Certificate<B>,
     chain: CommitteeChain,
-}
-
-/// The genesis of a bundle.
-enum BundleGenesis {
-    Verified(CommitteeChain),
-    Unverified(CommitteeRecord, Vec<Possession>),
-}
-
-impl BundleGenesis {
-    fn record(&self) -> &CommitteeRecord {
-        match self {
-            Self::Verified(chain) => chain.current().record(),
-            Self::Unverified(record, _) => record,
-        }
-    }
+    standing: Standing,
+    identity: StatementId,
 }
 
 impl Verifier {
@@ -119,14 +141,13 @@ impl Verifier {
 
     /// Judges a bundle, and answers each of the three questions.
     pub fn judge(&mut self, bundle: &[u8], options: &VerifyOptions) -> Judgement {
-        let parsed = BundleText::parse(bundle, &self.limits).map_err(CheckError::from);
-        Judgement::new(options, parsed.and_then(|bundle| self.genuine(bundle, options.cluster)))
+        Judgement::new(options, self.genuine_file(bundle, options))
     }
 
     /// Judges the bundle of a log head. The second question is whether the log has the height that was asked for.
     pub fn judge_head(&mut self, bundle: &[u8], options: &LogVerifyOptions<u64>) -> LogJudgement<()> {
         let parsed = parse_head_bundle(bundle, &self.limits).map_err(CheckError::from);
-        let certificate = parsed.and_then(|bundle| self.genuine(bundle, options.cluster));
+        let certificate = parsed.and_then(|bundle| self.genuine(bundle, &options.trust));
         LogJudgement::new(options, certificate, |head| log::check_head(options, head))
     }
 
@@ -134,7 +155,7 @@ impl Verifier {
     pub fn judge_block(&mut self, bundle: &[u8], options: &LogVerifyOptions<u64>) -> LogJudgement<Block> {
         let (certificate, block, path) = match BlockBundleText::parse(bundle, &self.limits) {
             Err(error) => (Err(error.into()), Vec::new(), Vec::new()),
-            Ok(BlockBundleText { block, path, bundle }) => (self.genuine(bundle, options.cluster), block, path),
+            Ok(BlockBundleText { block, path, bundle }) => (self.genuine(bundle, &options.trust), block, path),
         };
         LogJudgement::new(options, certificate, |head| log::check_block(options, head, &block, &path))
     }
@@ -143,7 +164,7 @@ impl Verifier {
     pub fn judge_op(&mut self, bundle: &[u8], options: &LogVerifyOptions<OpId>) -> LogJudgement<OpProof> {
         let (certificate, proof) = match OpBundleText::parse(bundle, &self.limits) {
             Err(error) => (Err(error.into()), Vec::new()),
-            Ok(OpBundleText { proof, bundle }) => (self.genuine(bundle, options.cluster), proof),
+            Ok(OpBundleText { proof, bundle }) => (self.genuine(bundle, &options.trust), proof),
         };
         LogJudgement::new(options, certificate, |head| log::check_op(options, head, &proof))
     }
@@ -154,61 +175,69 @@ impl Verifier {
     /// The first check that fails or cannot be made.
     #[cfg(feature = "nodes")]
     pub fn verify_evidence(&self, bundle: &[u8], trusted: Option<ClusterId>) -> Result<ProvenEvidence, CheckError> {
-        let EvidenceBundleText { evidence, genesis, epochs } = EvidenceBundleText::parse(bundle, &self.limits)?;
-        let genesis = genesis.decode()?;
+        let EvidenceBundleText { evidence, chain } = EvidenceBundleText::parse(bundle, &self.limits)?;
+        let start = UndecodedStart::Unverified(chain.start.decode()?);
         let evidence = Evidence::decode(&evidence)?;
-        let genesis = self.read_genesis(genesis)?;
-        ProvenEvidence::check(evidence, genesis.record(), epochs, trusted)
+        let committees = BundleCommittees::decode(start, &chain.epochs, &self.limits)?;
+        ProvenEvidence::check(evidence, &committees, trusted)
     }
 
-    /// The checks `certificate` to `signature` of a parsed bundle: all that need no file.
-    fn genuine<B: Body>(
+    /// All checks of a file's bundle that need no file.
+    fn genuine_file(&mut self, bundle: &[u8], options: &VerifyOptions) -> Result<Genuine<Stored>, CheckError> {
+        let mut bundle = BundleText::parse(bundle, &self.limits)?;
+        let proof = bundle.sealed.take();
+        let mut genuine = self.genuine::<Stored>(bundle, &options.trust)?;
+        if let Some(proof) = proof {
+            let Genuine { certificate, chain, standing, identity } = &genuine;
+            // Every genuine certificate is by a committee of the chain.
+            let sealed = chain.record(certificate.epoch).unwrap_or_else(|| chain.current().record());
+            genuine.standing.seal = Some(check_seal(&proof, identity, sealed, chain, standing)?);
+        }
+        match genuine.standing.seal {
+            Some(state) if options.require_sealed && state != SealState::Sealed => Err(Missing::Seal { state }.into()),
+            _ => Ok(genuine),
+        }
+    }
+
+    /// The checks `certificate` to `closing` of a parsed bundle.
+    fn genuine<B: OfEpoch>(&mut self, bundle: BundleText, trust: &Trust) -> Result<Genuine<B>, CheckError> {
+        let BundleText { certificate, chain, .. } = bundle;
+        // Decode in the order of the checks: the rest of the bundle, then the certificate, then the committees.
+        let start = self.start_of(&chain, trust)?;
+        let certificate = Certificate::<B>::decode(&certificate, &self.limits)?;
+        let committees = BundleCommittees::decode(start, &chain.epochs, &self.limits)?;
+        committees.check_identity(trust.cluster)?;
+        let statement = signed::check_signers(&certificate, committees.of_certificate(certificate.epoch)?)?;
+        let (chain, committee) = self.verify_committees(committees, chain, trust, certificate.epoch)?;
+        signed::check_aggregate(&certificate, &committee, &statement.encode())?;
+        if let Some(handoff) = chain.handoff_from(certificate.epoch) {
+            B::check_end(&certificate.claim, handoff)?;
+        }
+        let standing = Standing::new(certificate.epoch, &chain, trust, B::IS_SEALED);
+        Ok(Genuine { certificate, chain, standing, identity: statement.id() })
+    }
+
+    fn start_of(&self, text: &ChainText, trust: &Trust) -> Result<UndecodedStart, BundleError> {
+        match self.cache.as_ref().and_then(|verified| verified.known_of(text, trust.pinned())) {
+            Some(chain) => Ok(UndecodedStart::Verified(chain)),
+            None => Ok(UndecodedStart::Unverified(text.start.decode()?)),
+        }
+    }
+
+    /// The checks `possession` and `chain`. Returns the committees, and the one of an epoch that the bundle has.
+    fn verify_committees(
         &mut self,
-        bundle: BundleText,
-        trusted: Option<ClusterId>,
-    ) -> Result<Certificate<B>, CheckError> {
-        let decode_certificate = || Certificate::decode(&bundle.certificate, &self.limits);
-        let (certificate, genesis) = match &self.cache {
-            Some(cached) if cached.text == bundle.genesis => {
-                (decode_certificate()?, BundleGenesis::Verified(cached.chain.clone()))
-            }
-            _ => {
-                // Decode in the order of the checks: the rest of the bundle, then the certificate, then the committee.
-                let decoded = bundle.genesis.decode()?;
-                (decode_certificate()?, self.read_genesis(decoded)?)
-            }
-        };
-        let record = genesis.record();
-        let expected = trusted.ok_or(Missing::Identity)?;
-        let got = record.cluster();
-        if got != expected {
-            return Err(Invalid::AnotherCluster { expected, got }.into());
+        committees: BundleCommittees,
+        text: ChainText,
+        trust: &Trust,
+        epoch: u64,
+    ) -> Result<(CommitteeChain, Arc<Committee>), CheckError> {
+        let is_new = committees.is_new();
+        let chain = committees.verify(trust)?;
+        if is_new {
+            self.cache = Some(VerifiedCommittees::new(text, trust.pinned(), chain.clone()));
         }
-        if certificate.epoch > 0 || bundle.epochs > 0 {
-            return Err(Missing::LaterEpoch.into());
-        }
-        let statement = signed::check_signers(&certificate, record)?;
-        let chain = match genesis {
-            BundleGenesis::Verified(chain) => chain,
-            BundleGenesis::Unverified(record, possessions) => {
-                let chain = CommitteeChain::new(Arc::new(Committee::genesis(record, possessions)?));
-                self.cache = Some(VerifiedGenesis { text: bundle.genesis, chain: chain.clone() });
-                chain
-            }
-        };
-        signed::check_aggregate(&certificate, chain.current(), &statement.encode())?;
-        Ok(certificate)
-    }
-
-    fn read_genesis(
-        &self,
-        (encoded, possessions): (Vec<u8>, Vec<Possession>),
-    ) -> Result<BundleGenesis, CommitteeError> {
-        let record = CommitteeRecord::decode(&encoded, &self.limits)?;
-        let (expected, got) = (record.members().len(), possessions.len());
-        if expected != got {
-            return Err(CommitteeError::PossessionCount { expected, got });
-        }
-        Ok(BundleGenesis::Unverified(record, possessions))
+        let committee = chain.with_keys(epoch).unwrap_or_else(|| Ok(chain.current().clone()));
+        Ok((chain, committee.map_err(Invalid::Chain)?))
     }
 }

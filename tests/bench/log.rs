@@ -137,7 +137,7 @@ async fn submit(address: String, identity: ClusterId, number: u64) -> bool {
     let (body, id) = (op.encode(), op.id(&identity));
     let length = body.len().to_string();
     let answer = request(&address, "POST", OPS, &[("Content-Length", &length)], &body).await;
-    let options = LogVerifyOptions { cluster: Some(identity), wanted: Some(id), now };
+    let options = LogVerifyOptions { trust: identity.into(), wanted: Some(id), now };
     tokio::task::spawn_blocking(move || Verifier::new().judge_op(&answer.body, &options).proved().is_ok())
         .await
         .unwrap()

@@ -126,7 +126,7 @@ async fn server_whose_founding_lost_reports_why_and_founds_with_free_replicas() 
 fn founding_of_one(identity: &Identity) -> Founding {
     let member = Member { node_key: identity.node.node_key(), vote_key: identity.vote.vote_key(), name: identity.name };
     let record = CommitteeRecord::genesis([1; 16], vec![member]).unwrap();
-    let committee = Committee::genesis(record, vec![identity.vote.prove_possession()]).unwrap();
+    let committee = Committee::proven(record, vec![identity.vote.prove_possession()]).unwrap();
     let mut founding = Founding::new(committee.into());
     founding.accept_as(&identity.node.node_key(), &identity.vote);
     founding

@@ -20,7 +20,7 @@ fn note(nonce: u8, text: &[u8]) -> Op {
 }
 
 fn options<W>(cluster: ClusterId, wanted: Option<W>) -> LogVerifyOptions<W> {
-    LogVerifyOptions { cluster: Some(cluster), wanted, now: now() }
+    LogVerifyOptions { trust: cluster.into(), wanted, now: now() }
 }
 
 async fn post(address: &str, body: &[u8], more: &[(&str, &str)]) -> Answer {

@@ -124,7 +124,7 @@ async fn submit(address: &str, identity: ClusterId, op: &Op) -> Option<Acknowled
 }
 
 fn proved(bundle: &[u8], identity: ClusterId, id: OpId) -> Option<Acknowledged> {
-    let options = LogVerifyOptions { cluster: Some(identity), wanted: Some(id), now: now() };
+    let options = LogVerifyOptions { trust: identity.into(), wanted: Some(id), now: now() };
     let judged = Verifier::new().judge_op(bundle, &options);
     let (proof, _) = judged.proved().ok()?;
     Some(Acknowledged { id, height: proof.block.height, block: proof.block.digest() })

@@ -106,7 +106,7 @@ async fn assert_proved(cluster: &mut Processes, identity: ClusterId, ops: &[Op])
             }
         };
         let found = in_time("the server proves the op", asking).await;
-        let options = LogVerifyOptions { cluster: Some(identity), wanted: Some(id), now: unix_seconds() };
+        let options = LogVerifyOptions { trust: identity.into(), wanted: Some(id), now: unix_seconds() };
         let judged = Verifier::new().judge_op(&found.body, &options);
         assert!(judged.proved().is_ok(), "{}", found.text());
     }

@@ -72,7 +72,7 @@ async fn assert_caught(lie: fn(&TestCommittee, Receipt) -> Certificate, check: C
     let honest = TestCommittee::labelled("honest", 4);
     let trusted = honest.cluster();
     let receipt = Receipt { salt: [1; 16], digest: Digest::of(FILE), length: FILE.len() as u64, expires_at: u64::MAX };
-    let bundle = Bundle::new(&lie(&honest, receipt), &honest.committee).to_json();
+    let bundle = Bundle::new(&lie(&honest, receipt), &honest.committee.clone().into()).to_json();
     assert_verifiers_refuse(&bundle, trusted, check).await;
     let shown = TestCommittee::labelled("honest", 4).committee;
     let server = FakeServer::start(trusted, shown, move |receipt| lie(&honest, receipt)).await;
@@ -105,7 +105,7 @@ async fn another_committee_is_rejected() {
         assert_put_refuses(&server, trusted, &texts).await;
     }
     let receipt = Receipt { salt: [1; 16], digest: Digest::of(FILE), length: FILE.len() as u64, expires_at: u64::MAX };
-    let bundle = Bundle::new(&other.certify_by_all(unix_seconds(), receipt), &other.committee).to_json();
+    let bundle = Bundle::new(&other.certify_by_all(unix_seconds(), receipt), &other.committee.clone().into()).to_json();
     assert_verifiers_refuse(&bundle, trusted, Check::Identity).await;
 }
 

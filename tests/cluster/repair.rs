@@ -54,7 +54,8 @@ async fn put_all(cluster: &Processes, seed: u64) -> Vec<(Certified, Vec<u8>)> {
 async fn newest(cluster: &Processes, trusted: ClusterId, digest: Digest) -> Certificate {
     let answer = get(cluster.address(), &format!("/v1/certificates/{digest}")).await;
     let options = VerifyOptions {
-        cluster: Some(trusted),
+        trust: trusted.into(),
+        require_sealed: false,
         subject: Some(Subject { digest, length: None }),
         now: support::unix_seconds(),
         waive_expiry: false,

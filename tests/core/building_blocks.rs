@@ -177,7 +177,7 @@ impl CommitteeBlock {
 
     fn open(&self) -> Committee {
         let possessions = self.members.iter().map(|member| Possession(array(&member.pop))).collect();
-        Committee::genesis(self.record(), possessions).unwrap()
+        Committee::proven(self.record(), possessions).unwrap()
     }
 }
 

@@ -44,7 +44,7 @@ impl Case {
     fn genesis(&self) -> CommitteeChain {
         let record = CommitteeRecord::decode(&hex(&self.genesis), &Limits::default()).unwrap();
         let possessions = self.pops.iter().map(|pop| Possession(array(pop))).collect();
-        CommitteeChain::new(Arc::new(Committee::genesis(record, possessions).unwrap()))
+        CommitteeChain::new(Arc::new(Committee::proven(record, possessions).unwrap()))
     }
 
     fn links(&self) -> impl Iterator<Item = EpochLink> {
@@ -61,6 +61,7 @@ fn refused(error: &ChainError) -> Refused {
         ChainError::Epoch { expected, .. } => ("epoch", *expected),
         ChainError::Cluster { epoch, .. } => ("cluster", *epoch),
         ChainError::Previous { epoch, .. } => ("previous", *epoch),
+        ChainError::Policy { epoch, .. } => ("policy", *epoch),
         ChainError::Seal { epoch } => ("seal", *epoch),
         ChainError::History { epoch, .. } => ("history", *epoch),
         ChainError::Next { epoch, .. } => ("next", *epoch),
@@ -85,7 +86,8 @@ fn every_chain_is_judged_as_expected() {
 #[test]
 fn every_check_refuses_a_chain() {
     let cases = cases();
-    for check in ["epoch", "cluster", "previous", "seal", "history", "next", "height", "handoff", "vote-key"] {
+    for check in ["epoch", "cluster", "previous", "policy", "seal", "history", "next", "height", "handoff", "vote-key"]
+    {
         let refuses = |case: &Case| case.refused.as_ref().is_some_and(|refused| refused.check == check);
         assert!(cases.iter().any(refuses), "{check}");
     }

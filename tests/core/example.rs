@@ -1,10 +1,12 @@
 //! The specification's worked example is correct: its certificate verifies and equals the one in the vectors.
 
+use std::sync::Arc;
+
 use data_encoding::HEXLOWER;
 use serde_json::Value;
 use vouch_core::Limits;
 use vouch_core::bls::Possession;
-use vouch_core::bundle::{Bundle, OpBundle};
+use vouch_core::bundle::{Bundle, BundleChain, BundleStart, OpBundle};
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::{Committee, CommitteeRecord};
 use vouch_core::digest::{Digest, History};
@@ -64,16 +66,22 @@ fn example_certificate_verifies() {
 
     let possession = |text: &str| Possession(bs58::decode(text).into_vec().unwrap().try_into().unwrap());
     let possessions = proofs.lines().map(possession).collect();
-    let bundle = Bundle { certificate: encoded, genesis, possessions, epochs: 0 }.to_json();
+    let bundle = Bundle { certificate: encoded, chain: genesis_alone(genesis, possessions), sealed: None }.to_json();
     let file = b"Vouch test file n4\n";
     assert!(example().contains("the 19 bytes `Vouch test file n4` and a line feed"));
     let subject = Some(Subject { digest: Digest::of(file), length: Some(19) });
-    let options = VerifyOptions { cluster: Some(record.cluster()), subject, now: NOW, waive_expiry: false };
+    let options =
+        VerifyOptions { trust: record.cluster().into(), require_sealed: false, subject, now: NOW, waive_expiry: false };
     let verdict = Verifier::new().verify(bundle.as_bytes(), &options);
     let Verdict::Valid(verified) = verdict else { panic!("{verdict}") };
     assert_eq!(verified.signers.iter().collect::<Vec<_>>(), [0, 1, 3]);
     assert!(certificate_table.contains("members 0, 1 and 3"));
     assert_eq!(*verified, certificate);
+}
+
+/// The committees of a bundle that has no later one.
+fn genesis_alone(committee: Vec<u8>, possessions: Vec<Possession>) -> BundleChain {
+    BundleChain { start: BundleStart { committee, possessions, handed_by: None }, epochs: Vec::new() }
 }
 
 #[test]
@@ -82,8 +90,8 @@ fn example_certificate_equals_the_vector() {
     let file: Value = serde_json::from_str(&text).unwrap();
     let bundle = Bundle::parse(file["bases"]["n4"].as_str().unwrap().as_bytes(), &Limits::default()).unwrap();
     assert_eq!(bytes(blocks()[0]), bundle.certificate);
-    assert_eq!(bytes(blocks()[2]), bundle.genesis);
-    let proofs: Vec<_> = bundle.possessions.iter().map(Possession::to_string).collect();
+    assert_eq!(bytes(blocks()[2]), bundle.chain.start.committee);
+    let proofs: Vec<_> = bundle.chain.start.possessions.iter().map(Possession::to_string).collect();
     assert_eq!(blocks()[3].lines().collect::<Vec<_>>(), proofs);
 }
 
@@ -103,10 +111,10 @@ fn example_op_is_in_the_log() {
 
     let possession = |text: &str| Possession(bs58::decode(text).into_vec().unwrap().try_into().unwrap());
     let possessions = blocks()[3].lines().map(possession).collect();
-    let committee = Committee::genesis(record, possessions).unwrap();
-    let bundle = OpBundle::new(proof.clone(), &certificate, &committee).to_json();
+    let committee = Committee::proven(record, possessions).unwrap();
+    let bundle = OpBundle::new(proof.clone(), &certificate, &Arc::new(committee.clone()).into()).to_json();
     let options = LogVerifyOptions {
-        cluster: Some(committee.cluster()),
+        trust: committee.cluster().into(),
         wanted: Some(proof.result().op),
         now: certificate.claim.time,
     };
@@ -133,7 +141,11 @@ fn example_of_later_committees_is_correct() {
     assert!(text.contains(&format!("`{}`", handoff.claim.next.to_hex())));
     let seal = Certificate::<Seal>::decode(&bytes(seal), &limits).unwrap();
     let path = SealPath::decode(&bytes(path)).unwrap();
+    let file = std::fs::read_to_string(crate::vectors::directory().join("epochs.json")).unwrap();
+    let file: Value = serde_json::from_str(&file).unwrap();
+    let genesis = crate::vectors::hex(file["epochs"][0]["committee"].as_str().unwrap());
+    let genesis = CommitteeRecord::decode(&genesis, &limits).unwrap();
     let shown = text.split("The path of the statement `").nth(1).unwrap();
     let statement = StatementId(HEXLOWER.decode(&shown.as_bytes()[..64]).unwrap().try_into().unwrap());
-    assert!(path.proves(&seal.claim, &statement));
+    assert_eq!(path.seal(&genesis, &statement), Some(seal.claim));
 }

@@ -11,6 +11,7 @@ use vouch_core::Limits;
 use vouch_core::MAX_SAFE_INTEGER;
 use vouch_core::bundle::{BlockBundle, Bundle, EvidenceBundle, HeadBundle, OpBundle};
 use vouch_core::certificate::Certificate;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::{CommitteeRecord, MemberName};
 use vouch_core::digest::CommitteeDigest;
 use vouch_core::founding::{Founding, Refusal, ReplicaRecord};
@@ -235,7 +236,7 @@ fn log_encodings(cluster: &TestCommittee) -> Vec<(&'static str, Vec<u8>)> {
     let votes = [vote, none].map(|vote| (vote, vote.sign(&identity, 0, &secret)));
     let proposals = [proposal, other].map(|proposal| (proposal, proposal.sign(&identity, 0, &secret)));
     let votes = Evidence::of_votes(identity, 0, member, votes).unwrap();
-    let committee = &cluster.committee;
+    let committee = &CommitteeChain::new(cluster.committee.clone());
     let block_bundle = BlockBundle::new(block.clone(), proof.block_path.clone(), &certificate, committee);
     vec![
         ("log op", ops[0].op.encode()),
@@ -302,7 +303,7 @@ fn encodings() -> BTreeMap<String, Vec<u8>> {
     founding.accept_as(&cluster.record().members()[1].node_key, &cluster.votes[1]);
     add("founding record, nothing accepted", ReplicaRecord::default().encode());
     add("founding record", ReplicaRecord::default().with(founding).encode());
-    add("bundle", Bundle::new(&certificate, &cluster.committee).to_json().into_bytes());
+    add("bundle", Bundle::new(&certificate, &cluster.committee.clone().into()).to_json().into_bytes());
     for (name, bytes) in log_encodings(&cluster).into_iter().chain(peer_frames(&cluster)) {
         add(name, bytes);
     }
@@ -414,5 +415,8 @@ fn other_encodings_round_trip() {
     assert_eq!(certificate.statement(&record).unwrap().encode(), all["statement"]);
     let bundle = Bundle::parse(&all["bundle"], &Limits::default()).unwrap();
     assert_eq!(bundle.to_json().into_bytes(), all["bundle"]);
-    assert_eq!((bundle.certificate, bundle.genesis), (all["certificate"].clone(), all["committee"].clone()));
+    assert_eq!(
+        (bundle.certificate, bundle.chain.start.committee),
+        (all["certificate"].clone(), all["committee"].clone())
+    );
 }

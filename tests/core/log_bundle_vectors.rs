@@ -74,7 +74,7 @@ impl Case {
     fn judge(&self, bases: &BTreeMap<String, String>) -> (Report, Value) {
         let bundle = self.bundle(bases);
         let cluster = self.cluster.as_ref().map(|text| text.parse().unwrap());
-        let options = LogVerifyOptions { cluster, wanted: self.height, now: self.now };
+        let options = LogVerifyOptions { trust: cluster.into(), wanted: self.height, now: self.now };
         let mut verifier = Verifier::new();
         match self.of.as_str() {
             "head" => {

@@ -59,7 +59,7 @@ impl Case {
 
     fn options(&self) -> LogVerifyOptions<OpId> {
         LogVerifyOptions {
-            cluster: self.cluster.as_ref().map(|text| text.parse().unwrap()),
+            trust: self.cluster.as_ref().map(|text| text.parse().unwrap()).into(),
             wanted: self.op.as_ref().map(|text| text.parse().unwrap()),
             now: self.now,
         }
@@ -84,7 +84,7 @@ fn spelled(OpReport { report, op }: &OpReport) -> String {
     });
     assert_eq!(op.is_some(), report.verdict == "valid", "only a proved op is shown");
     assert_eq!(report.expected.is_some() && report.got.is_some(), report.verdict == "invalid");
-    assert_eq!(report.checks.len(), 13);
+    assert_eq!(report.checks.len(), 15);
     let times = report.times.map(|times| json!(times));
     format!("{} {} {times:?} {}", report.verdict, report.check.map_or("-", Check::name), answers.join(" "))
 }

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use proptest::array::{uniform16, uniform32};
 use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::*;
 use vouch_core::MAX_SAFE_INTEGER;
 use vouch_core::bls::{AggregateSignature, Possession, VoteKey, VoteSignature};
-use vouch_core::bundle::Bundle;
+use vouch_core::bundle::{Bundle, BundleChain, BundleEpoch, BundleStart};
 use vouch_core::certificate::{Certificate, Signers};
 use vouch_core::committee::{CommitteeRecord, Member, MemberName};
 use vouch_core::digest::{ClusterId, CommitteeDigest, Digest};
@@ -22,7 +23,7 @@ use vouch_core::message::{
     Stage, Stream,
 };
 use vouch_core::receipt::{NEVER, Receipt};
-use vouch_core::statement::{LogHead, StoredClaim};
+use vouch_core::statement::{LogHead, StatementId, StoredClaim};
 use vouch_core::tree::{GROUP, MAX_PROOF, Parent};
 
 fn bytes_of<const N: usize>() -> impl Strategy<Value = [u8; N]> + Clone {
@@ -175,11 +176,22 @@ pub(crate) fn certificate() -> impl Strategy<Value = Certificate> {
 
 pub(crate) fn bundle() -> impl Strategy<Value = Bundle> {
     let pops = vec(bytes_of().prop_map(Possession), 0..4);
-    (vec(any::<u8>(), 0..300), vec(any::<u8>(), 0..300), pops).prop_map(|(certificate, genesis, possessions)| Bundle {
-        certificate,
-        genesis,
+    let bytes = || vec(any::<u8>(), 0..300);
+    let identity = || bytes_of().prop_map(StatementId);
+    let start = (bytes(), pops, option::of(identity())).prop_map(|(committee, possessions, handed_by)| BundleStart {
+        committee,
         possessions,
-        epochs: 0,
+        handed_by,
+    });
+    let epochs = vec((bytes(), bytes(), identity()), 0..3);
+    (bytes(), start, epochs, option::of(bytes())).prop_map(|(certificate, start, epochs, sealed)| {
+        let epoch = |(place, (handoff, committee, seal))| {
+            // Epoch 1 has no seal to name.
+            let seal = (place > 0 || start.handed_by.is_some()).then_some(seal);
+            BundleEpoch { handoff, committee, seal }
+        };
+        let epochs = epochs.into_iter().enumerate().map(epoch).collect();
+        Bundle { certificate, chain: BundleChain { start, epochs }, sealed }
     })
 }
 

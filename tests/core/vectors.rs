@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use vouch_core::report::{Answer, Report};
-use vouch_core::verify::{Check, Judgement, Subject, Verdict, VerdictQuestion, Verifier, VerifyOptions};
+use vouch_core::verify::{Check, Judgement, Subject, Trust, Verdict, VerdictQuestion, Verifier, VerifyOptions};
 
 /// Minimum number of cases, so that none vanish unnoticed.
 const LEAST_CASES: usize = 950;
@@ -48,6 +48,11 @@ struct Case {
     length: Option<u64>,
     now: u64,
     waive_expiry: bool,
+    checkpoint: Option<String>,
+    #[serde(default)]
+    require_sealed: bool,
+    /// Where a genuine certificate stands among the epochs; not said by every case.
+    standing: Option<Value>,
     verdict: String,
     check: Option<String>,
     times: Option<Value>,
@@ -124,7 +129,11 @@ impl Case {
 
     fn options(&self) -> VerifyOptions {
         VerifyOptions {
-            cluster: self.cluster.as_ref().map(|text| text.parse().unwrap()),
+            trust: Trust {
+                cluster: self.cluster.as_ref().map(|text| text.parse().unwrap()),
+                checkpoint: self.checkpoint.as_ref().map(|text| text.parse().unwrap()),
+            },
+            require_sealed: self.require_sealed,
             subject: self.digest.as_ref().map(|text| Subject { digest: text.parse().unwrap(), length: self.length }),
             now: self.now,
             waive_expiry: self.waive_expiry,
@@ -167,6 +176,16 @@ fn every_case_has_the_expected_verdict_and_check() {
             if got != expected {
                 wrong.push(format!("{name} {}: expected {expected}, got {got} ({})", case.name, judgement.verdict()));
             }
+            if let Some(expected) = &case.standing {
+                let standing = judgement.standing().unwrap_or_else(|| panic!("{} is not genuine", case.name));
+                let got = json!({
+                    "trusted_epoch": standing.trusted_epoch,
+                    "handoffs": standing.handoffs,
+                    "closing": standing.closing,
+                    "seal": standing.seal,
+                });
+                assert_eq!(got, *expected, "{}", case.name);
+            }
         }
     }
     assert!(wrong.is_empty(), "{} of {seen} cases disagree:\n{}", wrong.len(), wrong.join("\n"));
@@ -176,8 +195,18 @@ fn every_case_has_the_expected_verdict_and_check() {
 #[test]
 fn fresh_verifier_agrees_with_a_cached_one() {
     // only cases decided after the committee is cached: earlier checks use no cache
-    let late =
-        [Some("possession"), Some("signature"), Some("digest"), Some("length"), Some("time"), Some("expiry"), None];
+    let late = [
+        Some("possession"),
+        Some("chain"),
+        Some("signature"),
+        Some("closing"),
+        Some("seal"),
+        Some("digest"),
+        Some("length"),
+        Some("time"),
+        Some("expiry"),
+        None,
+    ];
     let mut wrong = Vec::new();
     for (name, file) in files() {
         // each case opens its committee here, which takes seconds for large ones

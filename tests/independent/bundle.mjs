@@ -34,6 +34,12 @@ function base64url(value, what) {
   return bytes;
 }
 
+function identity(value, what) {
+  const bytes = base64url(value, what);
+  if (bytes.length !== 32) throw invalid(`${what} is not of 32 bytes`);
+  return bytes;
+}
+
 function pop(value, index) {
   const bytes = fromBase58(string(value, `PoP ${index}`), 96);
   if (bytes === null) throw invalid(`PoP ${index} is not base58 of 96 bytes`);
@@ -51,8 +57,8 @@ function typeAndVersion(top, wanted) {
   if (type !== wanted) throw invalid("wrong type", { expected: wanted, got: type });
 }
 
-// `values`: the keys that this media type has besides those of every bundle; each is base64url.
-function decode(bytes, mediaType, values) {
+// `values`: the keys that this media type has besides those of every bundle; `optional`: those that it may have. Each is base64url.
+function decode(bytes, mediaType, values, optional = []) {
   if (bytes.length > MAX_SIZE) throw invalid("the bundle is too large", { expected: `at most ${MAX_SIZE} bytes`, got: `${bytes.length} bytes` });
   let text;
   try {
@@ -62,19 +68,26 @@ function decode(bytes, mediaType, values) {
   }
   const json = parseJson(text);
   typeAndVersion(json, mediaType);
-  const top = object(json, ["type", "version", "genesis", "epochs", ...values], "the bundle");
-  const genesis = object(top.genesis, ["committee", "pops"], "genesis");
-  const committee = base64url(genesis.committee, "genesis.committee");
-  const pops = array(genesis.pops, "genesis.pops").map(pop);
+  const isThere = (key) => json.has(key);
+  const own = [...values, ...optional.filter(isThere)];
+  const startKey = isThere("checkpoint") ? "checkpoint" : "genesis";
+  const top = object(json, ["type", "version", startKey, "epochs", ...own], "the bundle");
+  const isGenesis = startKey === "genesis";
+  const start = object(top[startKey], ["committee", "pops", ...(isGenesis ? [] : ["handoff"])], startKey);
+  const committee = base64url(start.committee, "the first committee");
+  const pops = array(start.pops, "pops").map(pop);
+  const handedBy = isGenesis ? undefined : identity(start.handoff, "handoff");
   const epochs = array(top.epochs, "epochs").map((value, i) => {
-    const epoch = object(value, ["handoff", "committee"], `epochs[${i}]`);
-    return { handoff: base64url(epoch.handoff, "handoff"), committee: base64url(epoch.committee, "committee") };
+    // Epoch 1 has no seal to name.
+    const seals = isGenesis && i === 0 ? [] : ["seal"];
+    const epoch = object(value, ["handoff", "committee", ...seals], `epochs[${i}]`);
+    return { handoff: base64url(epoch.handoff, "handoff"), committee: base64url(epoch.committee, "committee"), seal: seals.length > 0 ? identity(epoch.seal, "seal") : undefined };
   });
-  const decoded = Object.fromEntries(values.map((key) => [key, base64url(top[key], key)]));
-  return { ...decoded, committee, pops, epochs };
+  const decoded = Object.fromEntries(own.map((key) => [key, base64url(top[key], key)]));
+  return { ...decoded, committee, pops, handedBy, epochs };
 }
 
-export const decodeBundle = (bytes) => decode(bytes, MEDIA_TYPE, ["certificate"]);
+export const decodeBundle = (bytes) => decode(bytes, MEDIA_TYPE, ["certificate"], ["sealed"]);
 export const decodeOpBundle = (bytes) => decode(bytes, OP_MEDIA_TYPE, ["certificate", "proof"]);
 export const decodeHeadBundle = (bytes) => decode(bytes, HEAD_MEDIA_TYPE, ["certificate"]);
 export const decodeBlockBundle = (bytes) => decode(bytes, BLOCK_MEDIA_TYPE, ["certificate", "block", "path"]);

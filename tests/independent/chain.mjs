@@ -5,42 +5,53 @@ import { decodeHandoffCertificate } from "./certificate.mjs";
 import { decodeGenesis, decodeLater } from "./committee.mjs";
 import { NO_HISTORY, historyAfter } from "./epochs.mjs";
 import { invalid, named } from "./failure.mjs";
-import { statementIdentity } from "./statement.mjs";
-import { checkSignature, checkSigners } from "./verify.mjs";
+import { checkSignature, checkSigners } from "./signed.mjs";
+import { encodeStatement, statementIdentity } from "./statement.mjs";
 
 const holds = (check, condition, message) => {
   if (!condition) throw invalid(message, { check });
 };
 
-// Returns the identity of the handoff.
-function checkHandoff(handoff, previous, cluster) {
+// Returns the identity of the handoff. A fixed one needs no signature: a later committee, which is trusted, names it.
+function checkHandoff(handoff, previous, cluster, isFixed) {
   if (!equal(handoff.committee, previous.digest) || handoff.epoch !== previous.epoch) throw invalid("another committee signed");
   checkSigners(handoff, previous);
-  return statementIdentity(checkSignature(handoff, previous, cluster));
+  if (!isFixed) {
+    checkVoteKeys(previous);
+    return statementIdentity(checkSignature(handoff, previous, cluster));
+  }
+  const { kind, epoch, committee, body } = handoff;
+  return statementIdentity(encodeStatement({ kind, epoch, cluster, committee, body }));
 }
 
-// `links`: the handoff to each later epoch, its committee, and the identity of the seal that its history names. Returns the committees.
-// Proofs of possession are not looked at.
-export function verifyChain(genesis, links) {
-  const committees = [decodeGenesis(genesis)];
-  const cluster = committees[0].digest;
-  let before;
-  for (const link of links) {
-    const previous = committees.at(-1);
-    const committee = decodeLater(link.committee);
-    const handoff = decodeHandoffCertificate(link.handoff);
+export function checkVoteKeys({ members }) {
+  for (const { vote } of members) holds("vote-key", decodeKey(vote) !== null, "a vote key is not a valid point");
+}
+
+// `links`: the handoff to each epoch after the first, its committee, and the identity of the seal that its history names. `handedBy`: the
+// identity of the handoff to the first committee, of a later epoch. `pinned`: the epoch of a trusted committee, which was compared.
+export function checkLinks(first, handedBy, links, pinned = 0) {
+  const { cluster } = first;
+  let [previous, before, height] = [first, handedBy, 0];
+  for (const { handoff, committee, seal } of links) {
     holds("epoch", committee.epoch === previous.epoch + 1, "not the next epoch");
     holds("cluster", equal(committee.cluster, cluster), "another cluster");
     holds("previous", equal(committee.previous, previous.digest), "another committee before");
-    holds("seal", (link.seal === undefined) === (committee.epoch === 1), "the identity of the seal");
-    const history = before === undefined ? NO_HISTORY : historyAfter(previous.history, before.identity, link.seal);
+    holds("policy", committee.policy === previous.policy && equal(committee.operator, previous.operator), "another policy");
+    holds("seal", (seal === undefined) === (committee.epoch === 1), "the identity of the seal");
+    const history = committee.epoch === 1 ? NO_HISTORY : historyAfter(previous.history, before, seal);
     holds("history", equal(committee.history, history), "another history");
     holds("next", equal(handoff.next, committee.digest), "a handoff to another committee");
-    holds("height", handoff.height > (before?.height ?? 0), "the block is not after that of the handoff before");
-    const identity = named("handoff", () => checkHandoff(handoff, previous, cluster));
-    for (const { vote } of committee.members) holds("vote-key", decodeKey(vote) !== null, "a vote key is not a valid point");
-    before = { identity, height: handoff.height };
-    committees.push(committee);
+    holds("height", handoff.height > height, "the block is not after that of the handoff before");
+    const isFixed = committee.epoch < pinned;
+    before = named("handoff", () => checkHandoff(handoff, previous, cluster, isFixed));
+    if (!isFixed) checkVoteKeys(committee);
+    [previous, height] = [committee, handoff.height];
   }
-  return committees;
+}
+
+// The same for encoded committees and certificates, from a genesis on. Proofs of possession are not looked at.
+export function verifyChain(genesis, links) {
+  const decoded = links.map(({ handoff, committee, seal }) => ({ handoff: decodeHandoffCertificate(handoff), committee: decodeLater(committee), seal }));
+  checkLinks(decodeGenesis(genesis), undefined, decoded);
 }

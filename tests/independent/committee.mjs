@@ -5,6 +5,7 @@ import { toHex } from "./text.mjs";
 
 const NAME_SIZE = 24;
 const MAX_MEMBERS = 1000;
+const [OPEN, OPERATOR] = [0, 1];
 
 export const faulty = (n) => Math.floor((n - 1) / 3);
 export const quorum = (n) => n - faulty(n);
@@ -49,9 +50,10 @@ export function decodeGenesis(bytes) {
   if (!isZero(reader.take(32, "cluster"))) throw invalid("the genesis committee names a cluster");
   if (!isZero(reader.take(32, "previous digest"))) throw invalid("the genesis committee names a previous committee");
   const nonce = reader.take(16, "nonce");
-  const n = readRules(reader);
+  const { n, ...rules } = readRules(reader);
   const members = readMembers(reader, n);
-  return { epoch, nonce, members, n, digest: committeeDigest(bytes) };
+  const digest = committeeDigest(bytes);
+  return { epoch, nonce, members, n, ...rules, digest, cluster: digest };
 }
 
 // A committee of an epoch above 0.
@@ -64,23 +66,25 @@ export function decodeLater(bytes) {
   const cluster = reader.take(32, "cluster");
   const previous = reader.take(32, "previous digest");
   if (!isZero(reader.take(16, "nonce"))) throw invalid("a later committee has a nonce");
-  const n = readRules(reader);
+  const { n, ...rules } = readRules(reader);
   const history = reader.take(32, "history");
   if (epoch === 1 && !equal(previous, cluster)) throw invalid("the committee before epoch 1 is not the genesis");
   if (epoch === 1 && !isZero(history)) throw invalid("epoch 1 has a history");
   const members = readMembers(reader, n);
-  return { epoch, cluster, previous, history, members, n, digest: committeeDigest(bytes) };
+  return { epoch, cluster, previous, history, members, n, ...rules, digest: committeeDigest(bytes) };
 }
 
 function readRules(reader) {
   const policy = reader.small(1, "policy");
-  if (policy !== 0) throw cannotCheck(`policy ${policy} is unknown`, { expected: "0", got: `${policy}` });
+  if (policy > OPERATOR) throw cannotCheck(`policy ${policy} is unknown`, { expected: "0 or 1", got: `${policy}` });
   const rule = reader.small(1, "fault rule");
   if (rule !== 1) throw invalid("unknown fault rule", { expected: "1", got: `${rule}` });
   const n = reader.small(2, "n");
   if (n < 1 || n > MAX_MEMBERS) throw invalid("wrong number of members", { expected: `1 to ${MAX_MEMBERS}`, got: `${n}` });
-  if (!isZero(reader.take(48, "operator key"))) throw invalid("an open committee has an operator key");
-  return n;
+  const operator = reader.take(48, "operator key");
+  if (policy === OPEN && !isZero(operator)) throw invalid("an open committee has an operator key");
+  if (policy === OPERATOR && isZero(operator)) throw invalid("the operator has no key");
+  return { n, policy, operator };
 }
 
 function readMembers(reader, n) {

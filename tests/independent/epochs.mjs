@@ -3,8 +3,6 @@ import { Reader, compare, concat, derive, equal, u64, u8, utf8 } from "./bytes.m
 import { cannotCheck, invalid } from "./failure.mjs";
 import { pathLength, treeKind } from "./merkle.mjs";
 
-const MAX_PATH = 53;
-
 export const NO_HISTORY = new Uint8Array(32);
 // Of epoch k, from that of k - 1, the identity of the handoff to k - 1, and that of the seal of k - 2.
 export const historyAfter = (history, handoff, seal) => derive("vouch history v1", concat(history, handoff, seal));
@@ -20,26 +18,31 @@ export function sealTree(identities) {
     root: sorted.length === 0 ? new Uint8Array(32) : tree.rootOf(leaves),
     path(identity) {
       const index = sorted.findIndex((one) => equal(one, identity));
-      return { index, path: tree.pathOf(leaves, index) };
+      return { count: sorted.length, index, path: tree.pathOf(leaves, index) };
     },
   };
 }
 
 // The encoder checks nothing, so that invalid paths can be made for the vectors.
-export const encodeSealPath = ({ version = 1, index, path }) => concat(utf8("vouchsp"), u8(version), u64(index), ...path);
+export const encodeSealPath = ({ version = 1, count, index, path }) => concat(utf8("vouchsp"), u8(version), u64(count), u64(index), ...path);
 
 export function decodeSealPath(bytes) {
   const reader = new Reader(bytes, "the seal path");
   reader.tag("vouchsp");
   const version = reader.small(1, "version");
   if (version !== 1) throw cannotCheck(`version ${version} of a seal path is unknown`, { expected: "1", got: `${version}` });
+  const count = reader.bounded("count");
+  if (count === 0) throw invalid("the seal has no statements");
   const index = reader.bounded("index");
-  if (index >= Number.MAX_SAFE_INTEGER) throw invalid("the index is too large");
+  if (index >= count) throw invalid("the index is not below the count");
   const path = [];
   while (reader.at < bytes.length) path.push(reader.take(32, "a hash of the path"));
-  if (path.length > MAX_PATH) throw invalid("the path is too long", { expected: `at most ${MAX_PATH}`, got: `${path.length}` });
-  return { index, path };
+  const length = pathLength(index, count);
+  if (path.length !== length) throw invalid("the path has another length", { expected: `${length}`, got: `${path.length}` });
+  return { count, index, path };
 }
 
-export const isSealed = ({ count, root }, identity, { index, path }) =>
-  index < count && path.length === pathLength(index, count) && equal(tree.rootFromPath(tree.leafHash(identity), index, count, path), root);
+// The root of the seal that has the statement by this path.
+export const sealRoot = (identity, { count, index, path }) => tree.rootFromPath(tree.leafHash(identity), index, count, path);
+
+export const isSealed = (seal, identity, path) => path.count === seal.count && equal(sealRoot(identity, path), seal.root);

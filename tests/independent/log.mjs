@@ -161,13 +161,14 @@ export function checkEvidence(bytes, committee) {
 }
 
 // The checks of evidence against a member of the trusted cluster; `epochs` are the bundle's.
-export function checkAccusation(evidence, committee, epochs, cluster) {
+export function checkAccusation(evidence, committees, cluster) {
+  const [committee] = committees;
   named("identity", () => {
     if (cluster === undefined) throw cannotCheck("no trusted identity was given");
-    for (const got of [committee.digest, evidence.cluster]) if (!equal(got, cluster)) throw invalid("another cluster", { expected: toBase58(cluster), got: toBase58(got) });
+    for (const got of [committee.cluster, evidence.cluster]) if (!equal(got, cluster)) throw invalid("another cluster", { expected: toBase58(cluster), got: toBase58(got) });
   });
   const member = named("accused", () => {
-    if (evidence.epoch > 0 || epochs.length > 0) throw cannotCheck("later epochs are not specified");
+    if (evidence.epoch > 0 || committee.epoch > 0 || committees.length > 1) throw cannotCheck("later epochs are not specified");
     return accusedIn(evidence.member, committee);
   });
   named("conflict", () => checkConflict(evidence));

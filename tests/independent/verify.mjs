@@ -1,31 +1,42 @@
 // The checks in order, and the three questions that they answer; the first failure decides.
+import { POP_DST, decodeKey, decodeSignature, verifySignature } from "./bls.mjs";
 import { MAX_INTEGER, NEVER, concat, equal } from "./bytes.mjs";
 import { decodeBlockBundle, decodeBundle, decodeEvidenceBundle, decodeHeadBundle, decodeOpBundle } from "./bundle.mjs";
-import { decodeCertificate, decodeHeadCertificate } from "./certificate.mjs";
-import { decodeGenesis, quorum } from "./committee.mjs";
-import { Failure, cannotCheck, invalid, named } from "./failure.mjs";
+import { decodeCertificate, decodeHandoffCertificate, decodeHeadCertificate } from "./certificate.mjs";
+import { checkLinks, checkVoteKeys } from "./chain.mjs";
+import { decodeGenesis, decodeLater } from "./committee.mjs";
+import { decodeSealPath, sealRoot } from "./epochs.mjs";
+import { Failure, cannotCheck, invalid, named, renamed } from "./failure.mjs";
 import { checkAccusation, checkBlock, checkHeight, checkOp, decodeEvidence } from "./log.mjs";
-import { G1, POP_DST, STATEMENT_DST, decodeKey, decodeSignature, sum, verifySignature } from "./bls.mjs";
-import { encodeStatement } from "./statement.mjs";
+import { checkSignature, checkSigners } from "./signed.mjs";
+import { KIND_SEAL, encodeSealBody, encodeStatement, statementIdentity } from "./statement.mjs";
 import { parse32, toBase58, toHex } from "./text.mjs";
 
 const CLOCK_TOLERANCE = 60;
 
-function checkIdentity(committee, cluster) {
+function checkIdentity(first, cluster) {
   if (cluster === undefined) throw cannotCheck("no trusted identity was given");
-  if (!equal(committee.digest, cluster)) throw invalid("another cluster", { expected: toBase58(cluster), got: toBase58(committee.digest) });
+  if (!equal(first.cluster, cluster)) throw invalid("another cluster", { expected: toBase58(cluster), got: toBase58(first.cluster) });
 }
 
-function checkEpoch(certificate, committee, epochs) {
-  if (certificate.epoch > 0) throw cannotCheck("later epochs are not specified", { expected: "0", got: `${certificate.epoch}` });
-  if (epochs.length > 0) throw cannotCheck("handoffs are not specified", { expected: "no epochs", got: `${epochs.length} epochs` });
+function checkPinned(committees, pinned) {
+  const [first] = committees;
+  if (pinned === undefined) {
+    if (first.epoch > 0) throw cannotCheck("no committee is pinned");
+    return;
+  }
+  const committee = committees[pinned.epoch - first.epoch];
+  if (committee === undefined) throw cannotCheck("the bundle does not have the pinned epoch");
+  if (!equal(committee.digest, pinned.committee)) throw invalid("another committee than the pinned one", { expected: toBase58(pinned.committee), got: toBase58(committee.digest) });
+}
+
+// Returns the committee that the certificate is by.
+function checkEpoch(certificate, committees) {
+  const committee = committees[certificate.epoch - committees[0].epoch];
+  if (committee === undefined) throw cannotCheck("the bundle does not have the certificate's epoch");
   if (!equal(certificate.committee, committee.digest)) throw invalid("the certificate names another committee", { expected: toBase58(committee.digest), got: toBase58(certificate.committee) });
-}
-
-export function checkSigners(certificate, committee) {
-  if (certificate.n !== committee.n) throw invalid("another number of members", { expected: `${committee.n}`, got: `${certificate.n}` });
-  const threshold = quorum(committee.n);
-  if (certificate.signers.length < threshold) throw invalid("too few signers", { expected: `${threshold} of ${committee.n}`, got: `${certificate.signers.length}` });
+  if (certificate.epoch !== committee.epoch) throw invalid("the committee is of another epoch", { expected: `${committee.epoch}`, got: `${certificate.epoch}` });
+  return committee;
 }
 
 function checkDigest(receipt, digest) {
@@ -62,18 +73,6 @@ function checkPossession(committee, pops) {
   possessed.add(known);
 }
 
-// Returns the statement that was signed.
-export function checkSignature(certificate, committee, cluster) {
-  const signature = decodeSignature(certificate.signature);
-  if (signature === null) throw invalid("the signature is not a valid point", { got: toHex(certificate.signature) });
-  const key = sum(G1, certificate.signers.map((i) => decodeKey(committee.members[i].vote)));
-  if (key.is0()) throw invalid("the signers' vote keys add up to infinity");
-  const { kind, epoch, body } = certificate;
-  const statement = encodeStatement({ kind, epoch, cluster, committee: certificate.committee, body });
-  if (!verifySignature(signature, statement, key, STATEMENT_DST)) throw invalid("the signature is not the signers' over this statement", { got: toHex(certificate.signature) });
-  return statement;
-}
-
 // A cluster or digest that is no 32-byte value is a caller's error, not a verdict.
 function input32(text, what) {
   if (text === undefined || text === null) return undefined;
@@ -87,23 +86,64 @@ function inputNow(now) {
   return now;
 }
 
-const genesisOf = ({ committee, pops }) =>
-  named("committee", () => {
-    const decoded = decodeGenesis(committee);
-    if (pops.length !== decoded.n) throw invalid("wrong number of PoPs", { expected: `${decoded.n}`, got: `${pops.length}` });
-    return decoded;
-  });
+// The first committee of a bundle.
+function firstOf({ committee, pops, handedBy }) {
+  const decoded = handedBy === undefined ? decodeGenesis(committee) : decodeLater(committee);
+  if (pops.length !== decoded.n) throw invalid("wrong number of PoPs", { expected: `${decoded.n}`, got: `${pops.length}` });
+  return decoded;
+}
 
-// Checks 2 to 8: everything that needs no file. `decode` is the decoder of the kind of certificate. Returns the certificate.
-function genuineCertificate(parts, decode, trusted) {
+// All of them, and the links between them.
+function committeesOf(parts) {
+  const first = firstOf(parts);
+  const links = parts.epochs.map(({ handoff, committee, seal }) => ({ handoff: decodeHandoffCertificate(handoff), committee: decodeLater(committee), seal }));
+  return { committees: [first, ...links.map(({ committee }) => committee)], links };
+}
+
+// Checks 2 to 10. `decode` is the decoder of the kind of certificate, `checkEnd` compares it with the handoff by which its epoch ended.
+function genuineCertificate(parts, decode, trust, checkEnd) {
   const certificate = named("certificate", () => decode(parts.certificate));
-  const committee = genesisOf(parts);
-  named("identity", () => checkIdentity(committee, trusted));
-  named("epoch", () => checkEpoch(certificate, committee, parts.epochs));
+  const { committees, links } = named("committee", () => committeesOf(parts));
+  named("identity", () => checkIdentity(committees[0], trust.cluster));
+  const committee = named("epoch", () => checkEpoch(certificate, committees));
   named("signers", () => checkSigners(certificate, committee));
-  named("possession", () => checkPossession(committee, parts.pops));
-  named("signature", () => checkSignature(certificate, committee, trusted));
-  return certificate;
+  named("possession", () => checkPossession(committees[0], parts.pops));
+  const pinned = trust.checkpoint?.epoch ?? 0;
+  renamed("chain", () => {
+    checkPinned(committees, trust.checkpoint);
+    checkLinks(committees[0], parts.handedBy, links, pinned);
+    checkVoteKeys(committee);
+  });
+  const statement = named("signature", () => checkSignature(certificate, committee, trust.cluster));
+  const place = certificate.epoch - committees[0].epoch;
+  const end = links[place]?.handoff;
+  if (end !== undefined) named("closing", () => checkEnd(certificate, end));
+  const closing = end?.closing ?? null;
+  const standing = { trusted_epoch: pinned, handoffs: Math.abs(certificate.epoch - pinned), closing, seal: closing === null ? "open" : "unproved" };
+  return { certificate, committee, statement: statementIdentity(statement), sealing: committees[place + 1], seal: links[place + 1]?.seal, standing };
+}
+
+function checkClosing({ issuedAt }, { closing }) {
+  if (issuedAt > closing) throw invalid("issued after its epoch closed", { expected: `at most ${closing}`, got: `${issuedAt}`, times: { expected: closing, got: issuedAt } });
+}
+
+function checkLastBlock(head, { height }) {
+  if (head.height > height) throw invalid("a block after the last of the epoch", { expected: `at most ${height}`, got: `${head.height}` });
+}
+
+// The state of the seal of a genuine certificate; `proof` is the bundle's.
+function sealState({ certificate, committee, statement, sealing, seal, standing }, proof, cluster, requireSealed) {
+  let state = standing.seal;
+  if (proof !== undefined) {
+    const path = decodeSealPath(proof);
+    if (seal === undefined) throw cannotCheck("the bundle does not have the committee that names the seal");
+    const body = encodeSealBody({ epoch: certificate.epoch, committee: committee.digest, count: path.count, root: sealRoot(statement, path) });
+    const identity = statementIdentity(encodeStatement({ kind: KIND_SEAL, epoch: certificate.epoch + 1, cluster, committee: sealing.digest, body }));
+    if (!equal(identity, seal)) throw invalid("another seal", { expected: toBase58(seal), got: toBase58(identity) });
+    state = standing.trusted_epoch >= certificate.epoch + 2 ? "sealed" : "unpinned";
+  }
+  if (requireSealed && state !== "sealed") throw cannotCheck("not sealed");
+  return state;
 }
 
 // One question: its answer, and the failure if the answer is not yes.
@@ -128,12 +168,29 @@ function verdictOf(answers, ...questions) {
   return { verdict, check, expected, got, times, message, ...answers };
 }
 
-export function verify({ bundle, cluster, digest, length, now: time, waiveExpiry = false }) {
-  const trusted = input32(cluster, "cluster");
+// A checkpoint is an epoch, a colon and a digest.
+function inputCheckpoint(text) {
+  if (text === undefined || text === null) return undefined;
+  const [, epoch, digest] = /^([0-9]+):(.*)$/s.exec(text) ?? [];
+  if (epoch === undefined || BigInt(epoch) > BigInt(MAX_INTEGER)) throw new TypeError("checkpoint is not EPOCH:DIGEST");
+  return { epoch: Number(epoch), committee: input32(digest, "checkpoint") };
+}
+
+const inputTrust = (cluster, checkpoint) => ({ cluster: input32(cluster, "cluster"), checkpoint: inputCheckpoint(checkpoint) });
+
+export function verify({ bundle, cluster, checkpoint, requireSealed = false, digest, length, now: time, waiveExpiry = false }) {
+  const trust = inputTrust(cluster, checkpoint);
   const subject = input32(digest, "digest");
   const subjectLength = length ?? undefined;
   const now = inputNow(time);
-  const genuine = ask(() => genuineCertificate(named("bundle", () => decodeBundle(bundle)), decodeCertificate, trusted));
+  let standing = null;
+  const genuine = ask(() => {
+    const parts = named("bundle", () => decodeBundle(bundle));
+    const found = genuineCertificate(parts, decodeCertificate, trust, checkClosing);
+    const seal = named("seal", () => sealState(found, parts.sealed, trust.cluster, requireSealed));
+    standing = { ...found.standing, seal };
+    return found.certificate;
+  });
   const certificate = genuine.value;
   const matches = asked(certificate, ({ receipt }) => {
     named("digest", () => checkDigest(receipt, subject));
@@ -146,19 +203,19 @@ export function verify({ bundle, cluster, digest, length, now: time, waiveExpiry
   // With expiry waived, the question whether it is in force is not asked.
   const isWaived = waiveExpiry && inForce.answer === "yes";
   const answers = { genuine: genuine.answer, matches: matches.answer, in_force: isWaived ? "not-answered" : inForce.answer };
-  return verdictOf(answers, genuine, matches, inForce);
+  return { ...verdictOf(answers, genuine, matches, inForce), standing };
 }
 
 // A bundle of the log: the certificate of a head, and what else is in the bundle. `isAsked`: whether the second question is asked at all.
-function verifyOfLog({ bundle, cluster, now: time }, decode, check, isAsked = true) {
-  const trusted = input32(cluster, "cluster");
+function verifyOfLog({ bundle, cluster, checkpoint, now: time }, decode, check, isAsked = true) {
+  const trust = inputTrust(cluster, checkpoint);
   const now = inputNow(time);
   let parts;
   const genuine = ask(() => {
     parts = named("bundle", () => decode(bundle));
-    return genuineCertificate(parts, decodeHeadCertificate, trusted);
+    return genuineCertificate(parts, decodeHeadCertificate, trust, checkLastBlock).certificate;
   });
-  const matches = asked(genuine.value, (head) => check(parts, head, trusted));
+  const matches = asked(genuine.value, (head) => check(parts, head, trust.cluster));
   const inForce = asked(genuine.value, (head) => named("time", () => checkTime(head.time, now)));
   const answers = { genuine: genuine.answer, matches: isAsked ? matches.answer : "not-answered", in_force: inForce.answer };
   return { ...verdictOf(answers, genuine, matches, inForce), value: matches.value };
@@ -187,7 +244,8 @@ export function verifyEvidence({ bundle, cluster }) {
   const genuine = ask(() => {
     const parts = named("bundle", () => decodeEvidenceBundle(bundle));
     const evidence = named("evidence", () => decodeEvidence(parts.evidence));
-    return checkAccusation(evidence, genesisOf(parts), parts.epochs, trusted);
+    const { committees } = named("committee", () => committeesOf(parts));
+    return checkAccusation(evidence, committees, trusted);
   });
   return { ...verdictOf({ genuine: genuine.answer, matches: "not-answered", in_force: "not-answered" }, genuine), value: genuine.value };
 }

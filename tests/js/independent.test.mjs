@@ -13,9 +13,10 @@ for (const name of caseFiles()) {
     const file = readVectors(name);
     const failures = [];
     for (const one of file.cases) {
-      const { cluster, digest, length, now, waive_expiry: waiveExpiry } = one;
-      const got = verify({ bundle: bundleBytes(file, one), cluster, digest, length, now, waiveExpiry });
+      const { cluster, checkpoint, require_sealed: requireSealed, digest, length, now, waive_expiry: waiveExpiry } = one;
+      const got = verify({ bundle: bundleBytes(file, one), cluster, checkpoint, requireSealed, digest, length, now, waiveExpiry });
       if (spelled(got) !== spelled(one)) failures.push(`${one.name}: expected ${spelled(one)}, got ${spelled(got)}: ${got.message}`);
+      if (one.standing !== undefined) assert.deepEqual(got.standing, one.standing, one.name);
     }
     assert.deepEqual(failures, []);
     assert.ok(file.cases.length > 0);

@@ -19,7 +19,7 @@ test("the package is complete, has the workspace's version, and has no dependenc
   const files = packed.files.map(({ path }) => path).sort();
   assert.deepEqual(files, [
     "LICENSE", "README.md", "api.js", "bin/layout.js", "bin/progress.js", "bin/vouch-verify.js", "browser.js", "bytes.js", "client.js", "index.d.ts",
-    "link.js", "module_source.js", "node.js", "once.js", "package.json", "sink.js", "source.js", "wait.js", "wasm.d.ts", "wasm/vouch_client.js", "wasm/vouch_client_bg.wasm", "wasm/vouch_verifier.js", "wasm/vouch_verifier_bg.wasm",
+    "link.js", "log.js", "module_source.js", "node.js", "once.js", "package.json", "sink.js", "source.js", "wait.js", "wasm.d.ts", "wasm/vouch_client.js", "wasm/vouch_client_bg.wasm", "wasm/vouch_verifier.js", "wasm/vouch_verifier_bg.wasm",
   ]);
   const { version, dependencies, peerDependenciesMeta } = JSON.parse(readFileSync(join(installed, "package.json"), "utf8"));
   assert.equal(version, /^version = "(.+)"/m.exec(readFileSync(join(ROOT, "Cargo.toml"), "utf8"))[1]);

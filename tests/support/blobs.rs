@@ -144,8 +144,13 @@ pub fn verdict(certified: &Certified, trusted: ClusterId, bytes: &[u8]) -> Verdi
 /// The same for a bundle's text.
 pub fn judge(bundle: &[u8], trusted: ClusterId, bytes: &[u8]) -> Verdict {
     let subject = Subject { digest: Digest::of(bytes), length: Some(bytes.len() as u64) };
-    let options =
-        VerifyOptions { cluster: Some(trusted), subject: Some(subject), now: unix_seconds(), waive_expiry: false };
+    let options = VerifyOptions {
+        trust: trusted.into(),
+        require_sealed: false,
+        subject: Some(subject),
+        now: unix_seconds(),
+        waive_expiry: false,
+    };
     Verifier::new().verify(bundle, &options)
 }
 

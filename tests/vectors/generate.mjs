@@ -6,6 +6,7 @@ import { certificateFile } from "./generator/certificate.mjs";
 import { chainsFile } from "./generator/chains.mjs";
 import { checksFile } from "./generator/checks.mjs";
 import { committeeFile } from "./generator/committee.mjs";
+import { epochBundlesFile } from "./generator/epoch_bundles.mjs";
 import { epochsFile } from "./generator/epochs.mjs";
 import { withExample } from "./generator/example.mjs";
 import { foundingFile } from "./generator/founding.mjs";
@@ -44,6 +45,7 @@ const files = {
   "founding.json": foundingFile,
   "epochs.json": epochsFile,
   "chains.json": chainsFile,
+  "epoch_bundles.json": epochBundlesFile,
   "log.json": logFile,
   "ops.json": opsFile,
   "log_bundles.json": logBundlesFile,

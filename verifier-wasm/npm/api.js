@@ -3,10 +3,7 @@ import { asBytes, chunksOf, heldBytes, kindOf, pieces } from "./bytes.js";
 
 // A valid identity or digest has at most 64 characters. Texts up to this length are passed to the module, whose error says what is wrong.
 const LONGEST_TEXT = 128;
-const VERIFY_OPTIONS = ["bundle", "cluster", "file", "digest", "length", "now", "waiveExpiry"];
-const VERIFY_OP_OPTIONS = ["bundle", "cluster", "op", "now"];
-const VERIFY_HEAD_OPTIONS = ["bundle", "cluster", "height", "now"];
-const VERIFY_BLOCK_OPTIONS = VERIFY_HEAD_OPTIONS;
+const VERIFY_OPTIONS = ["bundle", "cluster", "checkpoint", "requireSealed", "file", "digest", "length", "now", "waiveExpiry"];
 const PUT_OPTIONS = ["server", "cluster", "expires", "renew", "retry", "signal", "onProgress", "onWaiting"];
 const KNOWN_IDENTITIES = ["given", "address", "isAddressMalformed", "remembered", "wasCompared", "taken", "shown"];
 const GET_OPTIONS = ["server", "cluster", "length", "range", "sink", "retry", "signal", "onProgress", "onWaiting"];
@@ -33,7 +30,7 @@ export function expectText(name, value, hint = "") {
 }
 
 // Reads each option exactly once, including inherited options and getters: later changes have no effect.
-function readOptions(options, names) {
+export function readOptions(options, names) {
   if (typeof options !== "object" || options === null) throw new TypeError(`expected an object with ${names.join(", ")}, got ${kindOf(options)}`);
   // Refuse unknown names: otherwise a misspelt option is silently ignored.
   const unknown = Object.keys(options).find((name) => !names.includes(name));
@@ -43,10 +40,17 @@ function readOptions(options, names) {
 
 const isDate = (value) => Object.prototype.toString.call(value) === "[object Date]";
 
+// Checks the texts of what is trusted.
+export function checkTrust({ cluster, checkpoint }) {
+  expectText("cluster", cluster, "; give its base58 or hex text");
+  expectText("checkpoint", checkpoint, "; give EPOCH:DIGEST");
+}
+
 function readVerifyOptions(options) {
   const own = readOptions(options, VERIFY_OPTIONS);
-  const { cluster, file, digest, length, now, waiveExpiry } = own;
-  expectText("cluster", cluster, "; give its base58 or hex text");
+  const { file, digest, length, now, waiveExpiry, requireSealed } = own;
+  checkTrust(own);
+  expectType("requireSealed", requireSealed, "boolean");
   expectType("length", length, "number");
   expectType("waiveExpiry", waiveExpiry, "boolean");
   if (given(file) && given(digest)) throw new TypeError("expected file or digest, got both");
@@ -62,7 +66,7 @@ function readClientOptions(options, names) {
   return own;
 }
 
-function secondsOf(now) {
+export function secondsOf(now) {
   if (!given(now)) return Math.floor(Date.now() / 1000);
   if (isDate(now)) return Math.floor(now.getTime() / 1000);
   if (typeof now === "number") return now;
@@ -85,30 +89,32 @@ export function heldDigest(digest) {
   return new Uint8Array(bytes);
 }
 
+// A bundle that the caller can no longer change, at most one byte above the limit. Its text is passed to the module unparsed: JSON.parse would
+// hide a repeated key.
+export function heldBundle(bundle, limit = Infinity) {
+  if (typeof bundle === "string") return bundle;
+  const bytes = asBytes("bundle", bundle);
+  if (bytes === undefined) {
+    const hint = typeof bundle === "object" && bundle !== null ? "; give the text of the .vouch file, not what JSON.parse makes of it" : "";
+    throw new TypeError(`bundle: expected a Uint8Array, ArrayBuffer or string, got ${kindOf(bundle)}${hint}`);
+  }
+  return new Uint8Array(bytes.subarray(0, limit + 1));
+}
+
+// A bundle's bytes, cut one byte above the limit, which is enough to see that it is too long. A text has at least one byte per UTF-16 unit.
+export function bundleBytes(wasm, held) {
+  const limit = wasm.maxBundle();
+  const bytes = typeof held === "string" ? new TextEncoder().encode(held.slice(0, limit + 1)) : held;
+  return bytes.length > limit ? bytes.subarray(0, limit + 1) : bytes;
+}
+
 export function createApi(wasm, ready) {
   let isReady = false;
   const loaded = async () => {
     await ready();
     isReady = true;
   };
-
-  // A bundle that the caller can no longer change. Its text is passed to the module unparsed: JSON.parse would hide a repeated key.
-  function heldBundle(bundle) {
-    if (typeof bundle === "string") return bundle;
-    const bytes = asBytes("bundle", bundle);
-    if (bytes === undefined) {
-      const hint = typeof bundle === "object" && bundle !== null ? "; give the text of the .vouch file, not what JSON.parse makes of it" : "";
-      throw new TypeError(`bundle: expected a Uint8Array, ArrayBuffer or string, got ${kindOf(bundle)}${hint}`);
-    }
-    return new Uint8Array(isReady ? bytes.subarray(0, wasm.maxBundle() + 1) : bytes);
-  }
-
-  // A bundle's bytes, cut one byte above the limit, which is enough to see that it is too long. A text has at least one byte per UTF-16 unit.
-  function bundleBytes(held) {
-    const limit = wasm.maxBundle();
-    const bytes = typeof held === "string" ? new TextEncoder().encode(held.slice(0, limit + 1)) : held;
-    return bytes.length > limit ? bytes.subarray(0, limit + 1) : bytes;
-  }
+  const held = (bundle) => heldBundle(bundle, isReady ? wasm.maxBundle() : undefined);
 
   // A file that the caller can no longer change. Bytes in memory are hashed at once if the module is loaded; otherwise they are copied.
   function heldFile(file) {
@@ -190,7 +196,7 @@ export function createApi(wasm, ready) {
     }
 
     async verify(options) {
-      return judge(this.#inner, held(options));
+      return judge(this.#inner, question(options));
     }
 
     free() {
@@ -200,10 +206,10 @@ export function createApi(wasm, ready) {
   }
 
   // `verifier` is the module's. Everything is decided before the first await, except for a file that must still be read.
-  async function judge(verifier, { bundle, cluster, now, waiveExpiry, subject, file }) {
-    const bytes = bundleBytes(bundle);
+  async function judge(verifier, { bundle, cluster, checkpoint, requireSealed, now, waiveExpiry, subject, file }) {
+    const bytes = bundleBytes(wasm, bundle);
     const about = subject === undefined ? file?.subject : { digest: digestBytes(wasm, subject.digest), length: subject.length };
-    const judgement = verifier.judge(bytes, cluster ?? undefined, now, waiveExpiry ?? false);
+    const judgement = verifier.judge(bytes, cluster ?? undefined, now, waiveExpiry ?? false, checkpoint ?? undefined, requireSealed ?? false);
     try {
       const holdAgainst = ({ digest, length }) => judgement.holdAgainst(digest, length ?? undefined);
       if (about !== undefined) holdAgainst(about);
@@ -216,13 +222,11 @@ export function createApi(wasm, ready) {
   }
 
   // Copies everything that a verdict depends on, so that the caller can no longer change it.
-  function held(options) {
-    const { bundle, cluster, file, digest, length, now, waiveExpiry } = readVerifyOptions(options);
+  function question(options) {
+    const { bundle, file, digest, length, ...own } = readVerifyOptions(options);
     return {
-      bundle: heldBundle(bundle),
-      cluster,
-      now,
-      waiveExpiry,
+      ...own,
+      bundle: held(bundle),
       subject: given(digest) ? { digest: heldDigest(digest), length } : undefined,
       file: given(file) ? heldFile(file) : undefined,
     };
@@ -230,45 +234,18 @@ export function createApi(wasm, ready) {
 
   let shared;
 
-  // A bundle of the log; `wanted` is what is asked for.
-  async function judgeOfLog({ bundle, cluster, now }, wanted, judgeWith) {
-    expectText("cluster", cluster, "; give its base58 or hex text");
-    const [held, seconds] = [heldBundle(bundle), secondsOf(now)];
-    await loaded();
-    shared ??= new wasm.Verifier();
-    return JSON.parse(judgeWith(shared, bundleBytes(held), cluster ?? undefined, seconds, wanted ?? undefined));
-  }
-
   return {
-    async verifyOp(options) {
-      const own = readOptions(options, VERIFY_OP_OPTIONS);
-      expectText("op", own.op, "; give its base58 or hex text");
-      return judgeOfLog(own, own.op, (verifier, ...question) => verifier.judgeOp(...question));
-    },
-
-    async verifyHead(options) {
-      const own = readOptions(options, VERIFY_HEAD_OPTIONS);
-      expectType("height", own.height, "number");
-      return judgeOfLog(own, own.height, (verifier, ...question) => verifier.judgeHead(...question));
-    },
-
-    async verifyBlock(options) {
-      const own = readOptions(options, VERIFY_BLOCK_OPTIONS);
-      expectType("height", own.height, "number");
-      return judgeOfLog(own, own.height, (verifier, ...question) => verifier.judgeBlock(...question));
-    },
-
     async verify(options) {
-      const question = held(options);
+      const asked = question(options);
       await loaded();
       shared ??= new wasm.Verifier();
-      return judge(shared, question);
+      return judge(shared, asked);
     },
 
     async inspect(bundle) {
-      const own = heldBundle(bundle);
+      const own = held(bundle);
       await loaded();
-      const bytes = bundleBytes(own);
+      const bytes = bundleBytes(wasm, own);
       try {
         return JSON.parse(wasm.inspect(bytes));
       } catch (thrown) {

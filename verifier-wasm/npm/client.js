@@ -1,5 +1,5 @@
 // Puts and gets. This code reads the file and opens the socket; the wasm module decides.
-import { createApi, digestBytes, expectText, expectType, given } from "./api.js";
+import { digestBytes, expectText, expectType, given } from "./api.js";
 import { chunksOf, kindOf, lengthOf } from "./bytes.js";
 import { faultOf, linkAddress, openLink, ServerError } from "./link.js";
 import { blobSink, createWriter } from "./sink.js";
@@ -56,11 +56,9 @@ function listen(link, hear) {
   return { listener, first, fail };
 }
 
-// `wasm` is loaded. The options and bytes passed to this client are copies that the caller cannot change. The bundle of a put is
-// verified like any other.
-export function createClient(wasm, openSocket) {
-  const api = createApi(wasm, async () => {});
-
+// `wasm` is loaded. The options and bytes passed to this client are copies that the caller cannot change. `verify` is the package's own: the
+// bundle of a put is verified like any other.
+export function createClient(wasm, openSocket, verify) {
   const open = (address, connectDeadline, signal) => {
     const [writeDeadline, checkInterval] = [wasm.writeDeadline(), wasm.checkInterval()];
     return openLink(openSocket, address, { connectDeadline, writeDeadline, checkInterval }, signal);
@@ -112,7 +110,7 @@ export function createClient(wasm, openSocket) {
       const { bundle, cluster: shown, server, digest, length, reused, resumed_from } = await certifying;
       // The certificate may arrive before the upload has seen the socket's buffer empty.
       if (isSending && told !== session.sent()) progress();
-      const report = await api.verify({ bundle, cluster: cluster ?? shown, digest, length });
+      const report = await verify({ bundle, cluster: cluster ?? shown, digest, length });
       if (report.verdict !== "valid") {
         const { check, expected, got, message } = report;
         throw new ServerError({ code: "invalid", check, expected, got, message });

@@ -27,7 +27,7 @@ export type CompiledModule = typeof globalThis extends { WebAssembly: { Module: 
 /** A file of any size. Sources other than bytes in memory are read in pieces, in constant memory. */
 export type FileSource = Bytes | BlobValue | StreamValue | AsyncIterable<Uint8Array>;
 
-/** The twelve checks, in order. The first one that does not pass decides. */
+/** The checks, in order. The first one that does not pass decides. */
 export type CheckName =
   | "bundle"
   | "certificate"
@@ -36,7 +36,10 @@ export type CheckName =
   | "epoch"
   | "signers"
   | "possession"
+  | "chain"
   | "signature"
+  | "closing"
+  | "seal"
   | "digest"
   | "length"
   | "time"
@@ -61,7 +64,8 @@ export interface Answered {
 
 /**
  * The result of a check. `not-reached`: an earlier check decided its question, or the certificate is not known to be genuine.
- * `waived`: expiry if you waived it, or length if you gave a digest without a length.
+ * `waived`: expiry if you waived it; length if you gave a digest without a length; closing while its epoch is open; seal if the certificate is
+ * not sealed and you did not require it.
  */
 export type Outcome = "passed" | "failed" | "cannot-check" | "not-reached" | "waived";
 
@@ -70,7 +74,7 @@ export interface Check {
   /** The question that the check belongs to. */
   question: Question;
   outcome: Outcome;
-  /** What it means that the check passes, for people. */
+  /** What it means that the check passes, or why there was nothing to check, for people. */
   meaning: string;
 }
 
@@ -88,8 +92,32 @@ interface AnyReport {
   matches: Answered;
   /** Is it in force: not issued in the future, and not expired? */
   in_force: Answered;
+  /** Where the certificate stands among the epochs of its cluster; null if it is not genuine. */
+  standing: Standing | null;
   /** Every check, in order. */
   checks: Check[];
+}
+
+/**
+ * Whether a certificate is sealed, so that nobody who got hold of old keys can have made it. `open`: the bundle shows no end of its epoch;
+ * `unproved`: the bundle has no proof; `unpinned`: it has one, but you pin no `checkpoint` two epochs later or more; `sealed`.
+ */
+export type SealState = "open" | "unproved" | "unpinned" | "sealed";
+
+/** Where a genuine certificate stands among the epochs of its cluster. */
+export interface Standing {
+  /** The epoch of the committee that signed. */
+  epoch: number;
+  /** The epoch of the committee that you trust: 0, or that of the `checkpoint`. */
+  trusted_epoch: number;
+  /** The number of handoffs between the two. */
+  handoffs: number;
+  /** The last epoch in the bundle. */
+  last_epoch: number;
+  /** The latest `issued_at` of its epoch; null if the bundle shows no end of it. */
+  closing: number | null;
+  /** Null for a log head, which needs no seal. */
+  seal: SealState | null;
 }
 
 /** Every check passed. */
@@ -138,7 +166,7 @@ export interface CannotCheckReport extends AnyReport {
 export type Report = ValidReport | InvalidReport | CannotCheckReport;
 
 /** The checks of an op's bundle, in order. */
-export type OpCheckName = Exclude<CheckName, "digest" | "length" | "expiry"> | "proof" | "block" | "result" | "op";
+export type OpCheckName = Exclude<CheckName, "seal" | "digest" | "length" | "expiry"> | "proof" | "block" | "result" | "op";
 
 /** An op that was proved, with its place in the log. */
 export interface ProvedOp {
@@ -209,7 +237,7 @@ export interface OpReport extends LogReport<OpCheckName> {
 }
 
 /** The checks of a log head's bundle, in order. */
-export type HeadCheckName = Exclude<CheckName, "digest" | "length" | "expiry"> | "height";
+export type HeadCheckName = Exclude<CheckName, "seal" | "digest" | "length" | "expiry"> | "height";
 
 /** A log head that a quorum certified. */
 export interface ProvedHead {
@@ -245,6 +273,8 @@ export interface VerifyOpOptions {
   bundle: Bytes | string;
   /** The identity of the cluster that you trust, as in `verify`. Without it, the verdict is CANNOT CHECK. */
   cluster?: string | null;
+  /** A committee that you trust as well, as in `verify`. */
+  checkpoint?: string | null;
   /** The identity of the op that you ask for: base58, or 64 hexadecimal digits. Without it, the bundle may be of any op. */
   op?: string | null;
   /** The time to judge at: a `Date` or whole seconds since 1970. Default: the clock. */
@@ -259,6 +289,8 @@ export interface VerifyHeadOptions {
   bundle: Bytes | string;
   /** The identity of the cluster that you trust, as in `verify`. Without it, the verdict is CANNOT CHECK. */
   cluster?: string | null;
+  /** A committee that you trust as well, as in `verify`. */
+  checkpoint?: string | null;
   /** The greatest height that you know: a lower head is an old one. Without it, a head of any height is valid. */
   height?: number | null;
   /** The time to judge at: a `Date` or whole seconds since 1970. Default: the clock. */
@@ -269,7 +301,7 @@ export interface VerifyHeadOptions {
 export function verifyHead(options: VerifyHeadOptions): Promise<HeadReport>;
 
 /** The checks of a block's bundle, in order. */
-export type BlockCheckName = Exclude<CheckName, "digest" | "length" | "expiry"> | "ops" | "block" | "height";
+export type BlockCheckName = Exclude<CheckName, "seal" | "digest" | "length" | "expiry"> | "ops" | "block" | "height";
 
 /** An op of a block. Its effect is not in the block. */
 export interface BlockOp {
@@ -327,6 +359,8 @@ export interface VerifyBlockOptions {
   bundle: Bytes | string;
   /** The identity of the cluster that you trust, as in `verify`. Without it, the verdict is CANNOT CHECK. */
   cluster?: string | null;
+  /** A committee that you trust as well, as in `verify`. */
+  checkpoint?: string | null;
   /** The height of the block that you ask for. Without it, the bundle may be of any block. */
   height?: number | null;
   /** The time to judge at: a `Date` or whole seconds since 1970. Default: the clock. */
@@ -391,6 +425,24 @@ export interface Inspection {
   signature: string;
   /** The certificate's bytes, hex. */
   certificate: string;
+  /** Every epoch in the bundle, in order. */
+  epochs: Epoch[];
+}
+
+/** One epoch, as a bundle states it. */
+export interface Epoch {
+  /** Its number, from 0. */
+  epoch: number;
+  /** The committee's digest, base58. */
+  committee: string;
+  /** The number of members. */
+  members: number;
+  /** The names of the members that are new. Empty for the first epoch in the bundle. Others chose them: show them as text. */
+  joined: string[];
+  /** The names of the members that left with the epoch before. */
+  left: string[];
+  /** When it closed, seconds since 1970; null if the bundle shows no end. */
+  closing: number | null;
 }
 
 interface AnyQuestion {
@@ -401,6 +453,13 @@ interface AnyQuestion {
    * records, never from a server or the bundle. Without it, the verdict is CANNOT CHECK.
    */
   cluster?: string | null;
+  /**
+   * A committee of the cluster that you trust as well, from the same source: its epoch, a colon and its digest. It protects from whoever got
+   * hold of older keys. A bundle that does not reach this epoch CANNOT be CHECKED.
+   */
+  checkpoint?: string | null;
+  /** Accept only a certificate that is sealed under the `checkpoint`. Default: false. */
+  requireSealed?: boolean | null;
   /** The time of the verdict: a `Date`, or whole seconds since 1970. Default: now. */
   now?: Date | number | null;
   /** Accept an expired certificate: replicas need no longer keep the file. Default: false. */
@@ -714,5 +773,5 @@ export type ModuleSource = string | UrlValue | RequestValue | ResponseValue | By
  */
 export function init(source?: ModuleSource | PromiseLike<ModuleSource>): Promise<void>;
 
-/** As `init`, for the module that puts and gets. */
+/** As `init`, for the module that puts and gets, and verifies ops, heads and blocks of the log. */
 export function initClient(source?: ModuleSource | PromiseLike<ModuleSource>): Promise<void>;

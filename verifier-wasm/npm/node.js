@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { createApi, whenLoaded } from "./api.js";
 import { PROTOCOL } from "./link.js";
+import { createLogApi } from "./log.js";
 import { moduleOf } from "./module_source.js";
 import { once } from "./once.js";
 import * as wasm from "./wasm/vouch_verifier.js";
@@ -38,17 +39,23 @@ async function openSocket(address) {
   return new Socket(address, PROTOCOL, { perMessageDeflate: false });
 }
 
-const loadClient = once(async (source) => {
-  const [module, { createClient }] = await Promise.all([import("./wasm/vouch_client.js"), import("./client.js")]);
+const loadClientModule = once(async (source) => {
+  const module = await import("./wasm/vouch_client.js");
   await load(module, source, clientPlace, `if ${BUNDLED}: initClient(bytes)`);
-  return createClient(module, openSocket);
+  return module;
+});
+
+const loadClient = once(async () => {
+  const [module, { createClient }] = await Promise.all([loadClientModule(), import("./client.js")]);
+  return createClient(module, openSocket, verify);
 });
 
 export const init = async (source) => void (await loadVerifier(source));
-export const initClient = async (source) => void (await loadClient(source));
+export const initClient = async (source) => void (await loadClientModule(source));
 
 export const { put, get } = whenLoaded(() => loadClient());
 
-export const { verify, verifyOp, verifyHead, verifyBlock, inspect, hash, normalizeDigest, limits, decideTrust, createHasher, createVerifier } = createApi(wasm, () => init());
+export const { verifyOp, verifyHead, verifyBlock } = createLogApi(loadClientModule);
+export const { verify, inspect, hash, normalizeDigest, limits, decideTrust, createHasher, createVerifier } = createApi(wasm, () => init());
 export { BundleError } from "./api.js";
 export { ServerError } from "./link.js";

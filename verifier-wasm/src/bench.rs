@@ -5,7 +5,7 @@
 use blst::BLST_ERROR;
 use blst::min_pk::{AggregatePublicKey, AggregateSignature, PublicKey, SecretKey, Signature};
 use vouch_core::bls;
-use vouch_core::bundle::Bundle;
+use vouch_core::bundle::{Bundle, BundleChain, BundleStart};
 use vouch_core::certificate::{Certificate, Signers};
 use vouch_core::committee::{CommitteeRecord, Member, MemberName};
 use vouch_core::digest::Digest;
@@ -58,9 +58,15 @@ impl Sample {
         let possession = |i| bls::VoteSecretKey::from_bytes(&secret(i).to_bytes()).unwrap().prove_possession();
         let bundle = Bundle {
             certificate: certificate.encode(),
-            genesis: record.encode(),
-            possessions: (0..n).map(possession).collect(),
-            epochs: 0,
+            chain: BundleChain {
+                start: BundleStart {
+                    committee: record.encode(),
+                    possessions: (0..n).map(possession).collect(),
+                    handed_by: None,
+                },
+                epochs: Vec::new(),
+            },
+            sealed: None,
         };
         let sum = AggregatePublicKey::aggregate(&signers.iter().collect::<Vec<_>>(), false).unwrap().to_public_key();
         Self { record, bundle: bundle.to_json(), signers, sum, statement, certificate }

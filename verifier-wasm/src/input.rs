@@ -2,11 +2,15 @@
 
 use thiserror::Error;
 use vouch_core::MAX_SAFE_INTEGER;
-#[cfg(feature = "verifier")]
+#[cfg(any(feature = "verifier", feature = "client", feature = "log"))]
+use vouch_core::chain::ParseCheckpointError;
+#[cfg(any(feature = "verifier", feature = "client", feature = "log"))]
 use vouch_core::digest::ClusterId;
-#[cfg(feature = "tools")]
+#[cfg(feature = "log")]
 use vouch_core::digest::OpId;
 use vouch_core::digest::{Digest, ParseHashError};
+#[cfg(any(feature = "verifier", feature = "client", feature = "log"))]
+use vouch_core::verify::Trust;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
 /// Why an argument is refused. This is not a verdict: without valid arguments there is nothing to judge.
@@ -15,8 +19,12 @@ pub enum InputError {
     /// The trusted identity.
     #[error("cluster: {0}")]
     Cluster(ParseHashError),
+    /// The committee that is trusted as well.
+    #[cfg(any(feature = "verifier", feature = "client", feature = "log"))]
+    #[error("checkpoint: {0}")]
+    Checkpoint(ParseCheckpointError),
     /// An op's identity.
-    #[cfg(feature = "tools")]
+    #[cfg(feature = "log")]
     #[error("op: {0}")]
     Op(ParseHashError),
     /// The file's digest.
@@ -66,7 +74,9 @@ impl From<InputError> for JsValue {
         let message = error.to_string();
         match error {
             InputError::Cluster(_) | InputError::Digest(_) | InputError::Size { .. } => TypeError::new(&message).into(),
-            #[cfg(feature = "tools")]
+            #[cfg(any(feature = "verifier", feature = "client", feature = "log"))]
+            InputError::Checkpoint(_) => TypeError::new(&message).into(),
+            #[cfg(feature = "log")]
             InputError::Op(_) => TypeError::new(&message).into(),
             #[cfg(feature = "client")]
             InputError::Range(_) => TypeError::new(&message).into(),
@@ -76,13 +86,21 @@ impl From<InputError> for JsValue {
 }
 
 /// The trusted identity.
-#[cfg(feature = "verifier")]
+#[cfg(any(feature = "verifier", feature = "client", feature = "log"))]
 pub(crate) fn cluster(text: &str) -> Result<ClusterId, InputError> {
     text.parse().map_err(InputError::Cluster)
 }
 
+/// What a verifier trusts: an identity and a checkpoint, as text.
+#[cfg(any(feature = "verifier", feature = "client", feature = "log"))]
+pub(crate) fn trust(cluster: Option<String>, checkpoint: Option<String>) -> Result<Trust, InputError> {
+    let cluster = cluster.map(|text| self::cluster(&text)).transpose()?;
+    let checkpoint = checkpoint.map(|text| text.parse().map_err(InputError::Checkpoint)).transpose()?;
+    Ok(Trust { cluster, checkpoint })
+}
+
 /// An op's identity.
-#[cfg(feature = "tools")]
+#[cfg(feature = "log")]
 pub(crate) fn op(text: &str) -> Result<OpId, InputError> {
     text.parse().map_err(InputError::Op)
 }
@@ -93,7 +111,7 @@ pub(crate) fn digest_text(text: &str) -> Result<Digest, InputError> {
 }
 
 /// A digest's bytes.
-#[cfg(feature = "verifier")]
+#[cfg(any(feature = "verifier", feature = "client", feature = "log"))]
 pub(crate) fn digest(bytes: &[u8]) -> Result<Digest, InputError> {
     let wrong_size = |_| InputError::Digest(ParseHashError::Size { got: bytes.len() });
     bytes.try_into().map(Digest).map_err(wrong_size)
@@ -135,7 +153,7 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "verifier")]
+    #[cfg(any(feature = "verifier", feature = "client", feature = "log"))]
     #[test]
     fn digests_have_32_bytes() {
         assert_eq!(digest(&[7; 32]), Ok(Digest([7; 32])));

@@ -1,6 +1,5 @@
-//! Hashing of files, the decision which cluster identity to trust, and limits.
+//! Hashing of files, and the decision which cluster identity to trust.
 
-use vouch_core::limits::MAX_MEMBERS;
 use vouch_core::trust::{self, KnownIdentities};
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -34,12 +33,6 @@ impl Hasher {
         // Exact up to 2^53, which is more than can be hashed in a lifetime.
         self.0.length() as f64
     }
-}
-
-/// Maximum number of members of a committee.
-#[wasm_bindgen(js_name = maxMembers)]
-pub fn max_members() -> u16 {
-    MAX_MEMBERS
 }
 
 /// Decides which identity to trust. Returns a [`trust::TrustDecision`] as JSON. Identities are texts in their canonical form, base58;

@@ -18,12 +18,15 @@ export const ANSWERS = { yes: "Yes", no: "No", "not-answered": "Not answered" };
 const FAILED = {
   bundle: "The .vouch file is damaged, or is not a .vouch file.",
   certificate: "The certificate in the .vouch file is damaged or forged.",
-  committee: "The committee in the .vouch file is damaged or forged.",
+  committee: "A committee in the .vouch file is damaged or forged.",
   identity: "This certificate is from another cluster than the one you trust.",
-  epoch: "The certificate was not made by the committee that comes with it.",
+  epoch: "The certificate was not made by the committee of its epoch.",
   signers: "Too few members signed: this proves nothing.",
   possession: "The committee in the .vouch file is forged: not every member proved that it holds its own key.",
+  chain: "The committees in the .vouch file are forged, or others than the one that you pinned.",
   signature: "The certificate is forged or was altered: its signature does not belong to it.",
+  closing: "The certificate was made after its committee had handed over to the next one: this proves nothing.",
+  seal: "The proof that this certificate is sealed is damaged or forged.",
   digest: "The certificate is genuine, but this is another file: its content differs.",
   length: "The certificate is genuine, but this is another file: its length differs.",
   time: "The certificate is genuine, but says that it was made in the future. Is this computer's clock right?",
@@ -35,7 +38,9 @@ const MISSING = {
   identity:
     "There is nothing to judge by: no cluster identity is trusted yet. Ask the operators of the cluster for it and enter it under Trust, at the top.",
   digest: "The certificate is genuine. Add the file to see whether it is the one that was certified.",
-  epoch: "The certificate is from a later committee than this page knows how to follow. Use a newer version.",
+  epoch: "The .vouch file lacks the committee of the certificate's epoch. Save it again from a server of its cluster.",
+  chain: "The .vouch file does not connect to the committee that you pinned. Save it again from a server of its cluster.",
+  seal: "The certificate is not sealed, or the .vouch file lacks what proves it. Save it again from a server of its cluster.",
 };
 const UNKNOWN = "The .vouch file is of a version that this page does not know. Use a newer version.";
 

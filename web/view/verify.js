@@ -10,6 +10,7 @@ import { failure } from "./failure.js";
 import { icon } from "./icons.js";
 import { provedFacts } from "./log_verdict.js";
 import { Running } from "./running.js";
+import { epochLine } from "./epochs.js";
 import { certificateCommittee, checkList, checksSummary, mainFacts, memberKeys, otherFacts, verdictBanner } from "./verdict.js";
 
 const NOTICES = {
@@ -256,10 +257,10 @@ export class Verify {
     const parts = [verdictBanner(report, { fileName: this.#file?.name, trust: decision, actions, heading: "h2" })];
     if (isValid && this.#waivesExpiry)
       parts.push(h("p", { class: "notice" }, "As you asked, expiry was not considered. If it has expired, replicas need no longer keep the file."));
-    if (inspection !== null) parts.push(certificateCommittee(inspection, report));
+    if (inspection !== null) parts.push(certificateCommittee(inspection, report), epochLine(inspection, report));
     parts.push(h("details", { class: "more", open: true }, h("summary", {}, checksSummary(report)), checkList(report, inspection)));
     if (inspection !== null) parts.push(mainFacts(inspection, report), otherFacts(inspection), memberKeys(inspection));
-    this.#result.replaceChildren(...parts);
+    this.#result.replaceChildren(...parts.filter((part) => part !== null));
   }
 
   #showVerdictOfLog(report, options) {

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use vouch_core::chain::Checkpoint;
 use vouch_core::digest::{ClusterId, Digest, OpId, ParseHashError};
 use vouch_core::limits::MAX_SAFE_INTEGER;
 use vouch_core::peer_frame::MemberAddress;
 use vouch_core::session::ByteRange;
+use vouch_core::verify::Trust;
 
 use super::log_lines::LogFormat;
 use super::store_option::StoreParser;
@@ -239,6 +241,12 @@ pub(super) struct VerifyArgs {
     /// Identity of the cluster to trust, base58 or hex; get it from the cluster's operators, not from a server
     #[arg(long, value_name = "IDENTITY")]
     pub(super) cluster: Option<ClusterId>,
+    /// A committee of the cluster to trust as well, from the same source: its epoch, a colon and its digest
+    #[arg(long, value_name = "EPOCH:DIGEST", requires = "cluster")]
+    pub(super) checkpoint: Option<Checkpoint>,
+    /// Accept only a certificate that is sealed under the checkpoint: nobody who got hold of old keys can have made it
+    #[arg(long)]
+    pub(super) require_sealed: bool,
     /// Time to verify at, in whole seconds since 1970, 0 to 9007199254740991 [default: now]
     #[arg(long, value_name = "SECONDS", value_parser = unix_time, allow_negative_numbers = true)]
     pub(super) now: Option<u64>,
@@ -248,6 +256,13 @@ pub(super) struct VerifyArgs {
     /// Print one JSON object instead of text
     #[arg(long)]
     pub(super) json: bool,
+}
+
+impl VerifyArgs {
+    /// What the user trusts.
+    pub(super) fn trust(&self) -> Trust {
+        Trust { cluster: self.cluster, checkpoint: self.checkpoint }
+    }
 }
 
 /// The op that a bundle must be of; `None` for any.

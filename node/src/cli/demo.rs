@@ -203,6 +203,8 @@ fn to_verify(bundle: &Path, identity: ClusterId) -> VerifyArgs {
         bundle: bundle.to_owned(),
         cluster: Some(identity),
         now: None,
+        checkpoint: None,
+        require_sealed: false,
         waive_expiry: false,
         json: false,
     }

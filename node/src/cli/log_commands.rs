@@ -195,7 +195,7 @@ impl<'a> LogClient<'a> {
     }
 
     fn options<W>(&self, bundle: &[u8], wanted: Option<W>) -> LogVerifyOptions<W> {
-        LogVerifyOptions { cluster: self.trusted(bundle), wanted, now: self.host.unix_seconds() }
+        LogVerifyOptions { trust: self.trusted(bundle).into(), wanted, now: self.host.unix_seconds() }
     }
 
     /// The verified head in a bundle, of at least this height.
@@ -203,7 +203,7 @@ impl<'a> LogClient<'a> {
         let options = self.options(bundle, least);
         let judgement: LogJudgement<()> = self.verifier.judge_head(bundle, &options);
         let view = HeadReport::new(&judgement).head;
-        self.proved(judgement.proved().map(drop).map_err(Clone::clone), options.cluster, view, "a log head")
+        self.proved(judgement.proved().map(drop).map_err(Clone::clone), options.trust.cluster, view, "a log head")
     }
 
     /// The verified block of this height in a bundle.
@@ -211,7 +211,7 @@ impl<'a> LogClient<'a> {
         let options = self.options(bundle, Some(height));
         let judgement: LogJudgement<Block> = self.verifier.judge_block(bundle, &options);
         let view = BlockReport::new(&judgement).block;
-        self.proved(judgement.proved().map(drop).map_err(Clone::clone), options.cluster, view, "a block")
+        self.proved(judgement.proved().map(drop).map_err(Clone::clone), options.trust.cluster, view, "a block")
     }
 
     /// The verified op of this identity in a bundle.
@@ -219,7 +219,7 @@ impl<'a> LogClient<'a> {
         let options = self.options(bundle, Some(op));
         let judgement: LogJudgement<OpProof> = self.verifier.judge_op(bundle, &options);
         let view = OpReport::new(&judgement).op;
-        self.proved(judgement.proved().map(drop).map_err(Clone::clone), options.cluster, view, "an op")
+        self.proved(judgement.proved().map(drop).map_err(Clone::clone), options.trust.cluster, view, "an op")
     }
 
     /// What a judgement proved. Records the cluster at first contact.

@@ -6,29 +6,29 @@ use vouch_core::report::{
     Answer, BlockOpView, BlockReport, BlockView, CheckOutcome, EvidenceReport, EvidenceView, HeadReport, HeadView,
     OpReport, OpView, Report,
 };
-use vouch_core::verify::{CheckError, LogVerifyOptions, Missing, Verdict, VerdictQuestion, Verifier};
+use vouch_core::verify::{CheckError, LogVerifyOptions, Missing, Trust, Verdict, VerdictQuestion, Verifier};
 
 use super::output;
 
 /// Judges the bundle of an op, and prints the verdict. Returns the exit code.
-pub(super) fn judge_op(bundle: &[u8], cluster: Option<ClusterId>, op: Option<OpId>, now: u64, json: bool) -> u8 {
-    let judgement = Verifier::new().judge_op(bundle, &LogVerifyOptions { cluster, wanted: op, now });
+pub(super) fn judge_op(bundle: &[u8], trust: Trust, op: Option<OpId>, now: u64, json: bool) -> u8 {
+    let judgement = Verifier::new().judge_op(bundle, &LogVerifyOptions { trust, wanted: op, now });
     let shown = OpReport::new(&judgement);
     print(&shown, &shown.report, shown.op.as_ref(), json, print_op);
     exit_code(judgement.proved().err().cloned())
 }
 
 /// As [`judge_op`], for a log head.
-pub(super) fn judge_head(bundle: &[u8], cluster: Option<ClusterId>, height: Option<u64>, now: u64, json: bool) -> u8 {
-    let judgement = Verifier::new().judge_head(bundle, &LogVerifyOptions { cluster, wanted: height, now });
+pub(super) fn judge_head(bundle: &[u8], trust: Trust, height: Option<u64>, now: u64, json: bool) -> u8 {
+    let judgement = Verifier::new().judge_head(bundle, &LogVerifyOptions { trust, wanted: height, now });
     let shown = HeadReport::new(&judgement);
     print(&shown, &shown.report, shown.head.as_ref(), json, print_head);
     exit_code(judgement.proved().err().cloned())
 }
 
 /// As [`judge_op`], for a block.
-pub(super) fn judge_block(bundle: &[u8], cluster: Option<ClusterId>, height: Option<u64>, now: u64, json: bool) -> u8 {
-    let judgement = Verifier::new().judge_block(bundle, &LogVerifyOptions { cluster, wanted: height, now });
+pub(super) fn judge_block(bundle: &[u8], trust: Trust, height: Option<u64>, now: u64, json: bool) -> u8 {
+    let judgement = Verifier::new().judge_block(bundle, &LogVerifyOptions { trust, wanted: height, now });
     let shown = BlockReport::new(&judgement);
     print(&shown, &shown.report, shown.block.as_ref(), json, print_block);
     exit_code(judgement.proved().err().cloned())

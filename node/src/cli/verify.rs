@@ -36,7 +36,13 @@ fn judge(host: &Host, args: VerifyArgs) -> Result<u8, Failure> {
         (None, Some(digest)) => (Subject { digest, length: None }, "digest".to_owned()),
         (None, None) => return Err(Failure::cannot_check("expected a file or --digest, got neither")),
     };
-    let options = VerifyOptions { cluster: args.cluster, subject: Some(subject), now, waive_expiry: args.waive_expiry };
+    let options = VerifyOptions {
+        trust: args.trust(),
+        require_sealed: args.require_sealed,
+        subject: Some(subject),
+        now,
+        waive_expiry: args.waive_expiry,
+    };
     let judgement = Verifier::new().judge(&bundle, &options);
     let (verdict, report) = (judgement.verdict(), Report::new(&judgement));
     if args.json {
@@ -57,19 +63,22 @@ fn judge(host: &Host, args: VerifyArgs) -> Result<u8, Failure> {
 /// Judges a bundle that is not of a file: its type says what it is of.
 fn judge_of_log(bundle: &[u8], now: u64, args: &VerifyArgs) -> Result<u8, Failure> {
     let name = output::name(&args.bundle);
-    let cluster = args.cluster;
+    let trust = args.trust();
     let found = BundleType::of(bundle, &Limits::default());
     if let Some(wanted) = args.op {
         // whatever the text is: the verdict says what is wrong with it
-        return Ok(verdicts::judge_op(bundle, cluster, wanted.0, now, args.json));
+        return Ok(verdicts::judge_op(bundle, trust, wanted.0, now, args.json));
     }
     if args.waive_expiry {
         return Err(Failure::cannot_check("--waive-expiry is for the bundle of a file: nothing else expires"));
     }
+    if args.require_sealed {
+        return Err(Failure::cannot_check("--require-sealed is for the bundle of a file: nothing else is sealed"));
+    }
     match (found, args.height) {
-        (Some(BundleType::LogHead), height) => Ok(verdicts::judge_head(bundle, cluster, height, now, args.json)),
-        (Some(BundleType::LogBlock), height) => Ok(verdicts::judge_block(bundle, cluster, height, now, args.json)),
-        (Some(BundleType::Evidence), None) => Ok(verdicts::judge_evidence(bundle, cluster, args.json)),
+        (Some(BundleType::LogHead), height) => Ok(verdicts::judge_head(bundle, trust, height, now, args.json)),
+        (Some(BundleType::LogBlock), height) => Ok(verdicts::judge_block(bundle, trust, height, now, args.json)),
+        (Some(BundleType::Evidence), None) => Ok(verdicts::judge_evidence(bundle, args.cluster, args.json)),
         (Some(BundleType::Op), None) => Err(Failure::cannot_check(format_args!("{name} is the bundle of an op"))
             .with_note("Name the op that you ask for with --op OP; --op any takes whichever op the bundle is of.")),
         (_, Some(_)) => Err(Failure::cannot_check(format_args!(

@@ -187,6 +187,11 @@ impl Foundings {
             ReplicaFoundingEvent::AnotherVoteKey(digest) => format!(
                 "the founding {digest} names this replica's node key with another vote key; a copy of its node.key may be in use elsewhere"
             ),
+            ReplicaFoundingEvent::HasOperator(digest) => {
+                format!(
+                    "the founding {digest} has an operator, and nobody named one to this replica; it is not accepted"
+                )
+            }
             ReplicaFoundingEvent::AcceptedBefore(digest) => format!(
                 "this replica accepted the founding {digest} before it lost its `founding` file, and another one since; if neither is \
                  completed, start it with --abandon-founding"

@@ -1,5 +1,6 @@
 //! The types of bundles, and their media types.
 
+use super::json::Json;
 use super::parse_object;
 use crate::committee::CommitteeRecord;
 use crate::digest::ClusterId;
@@ -43,11 +44,15 @@ impl BundleType {
 }
 
 /// The cluster identity that a bundle of any type claims, for the first contact with a cluster. Nothing is verified: it may be any. `None` if
-/// the text is not strict JSON with a well-formed genesis committee.
+/// the text is not strict JSON with a well-formed first committee.
 pub fn claimed_cluster(text: &[u8], limits: &Limits) -> Option<ClusterId> {
-    let mut genesis = parse_object(text, limits).ok()?.take("genesis").ok()?.object().ok()?;
-    let committee = genesis.bytes("committee").ok()?;
-    Some(CommitteeRecord::decode(&committee, limits).ok()?.cluster())
+    let mut bundle = parse_object(text, limits).ok()?;
+    let committee = |start: Json| start.object().ok()?.bytes("committee").ok();
+    let record = match bundle.take_if_there("checkpoint") {
+        Some(checkpoint) => CommitteeRecord::decode_later(&committee(checkpoint)?, limits),
+        None => CommitteeRecord::decode(&committee(bundle.take("genesis").ok()?)?, limits),
+    };
+    Some(record.ok()?.cluster())
 }
 
 #[cfg(test)]

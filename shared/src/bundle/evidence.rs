@@ -1,8 +1,7 @@
-//! The bundle of evidence: two conflicting messages of a member, and the committee that it is a member of. It has no certificate.
+//! The bundle of evidence: two conflicting messages of a member, and the committees of its cluster. It has no certificate.
 
-use super::{BundleError, BundleType, GenesisText, envelope, open};
-use crate::bls::Possession;
-use crate::committee::Committee;
+use super::{BundleChain, BundleError, BundleType, ChainText, envelope, open};
+use crate::chain::CommitteeChain;
 use crate::limits::Limits;
 use crate::log::Evidence;
 
@@ -11,39 +10,35 @@ use crate::log::Evidence;
 pub struct EvidenceBundle {
     /// The two messages.
     pub evidence: Evidence,
-    /// The encoded genesis committee.
-    pub genesis: Vec<u8>,
-    /// Proofs of possession, one for each genesis member.
-    pub possessions: Vec<Possession>,
+    /// The committees.
+    pub chain: BundleChain,
 }
 
 impl EvidenceBundle {
-    /// The bundle of evidence against a member of a genesis committee.
-    pub fn new(evidence: Evidence, committee: &Committee) -> Self {
-        Self { evidence, genesis: committee.record().encode(), possessions: committee.possessions().to_vec() }
+    /// The bundle of evidence against a member of a committee of the chain.
+    pub fn new(evidence: Evidence, chain: &CommitteeChain) -> Self {
+        let chain = BundleChain::new(chain, evidence.epoch());
+        Self { evidence, chain }
     }
 
     /// The JSON text, ending with a line feed.
     pub fn to_json(&self) -> String {
-        let evidence = self.evidence.encode();
-        let json = envelope(BundleType::Evidence, "evidence", &evidence, &self.genesis, &self.possessions);
+        let json = envelope(BundleType::Evidence, "evidence", &self.evidence.encode(), &self.chain);
         format!("{json:#}\n")
     }
 }
 
-/// A bundle of evidence whose JSON is parsed, but whose committee is still text.
+/// A bundle of evidence whose JSON is parsed, but whose committees are still text.
 #[derive(Debug)]
 pub(crate) struct EvidenceBundleText {
     pub(crate) evidence: Vec<u8>,
-    pub(crate) genesis: GenesisText,
-    pub(crate) epochs: usize,
+    pub(crate) chain: ChainText,
 }
 
 impl EvidenceBundleText {
     pub(crate) fn parse(text: &[u8], limits: &Limits) -> Result<Self, BundleError> {
         let mut object = open(text, BundleType::Evidence, limits)?;
         let evidence = object.bytes("evidence")?;
-        let (genesis, epochs) = GenesisText::read(object)?;
-        Ok(Self { evidence, genesis, epochs })
+        Ok(Self { evidence, chain: ChainText::read(object)? })
     }
 }

@@ -71,10 +71,13 @@ impl Json {
 impl Object {
     /// Removes a required key and returns its value.
     pub(super) fn take(&mut self, key: &str) -> Result<Json, BundleError> {
-        match self.0.iter().position(|(name, _)| name == key) {
-            Some(position) => Ok(self.0.swap_remove(position).1),
-            None => Err(BundleError::Json { reason: ["no key \"", key, "\""].concat() }),
-        }
+        self.take_if_there(key).ok_or_else(|| BundleError::Json { reason: ["no key \"", key, "\""].concat() })
+    }
+
+    /// Removes a key and returns its value, if it is there.
+    pub(super) fn take_if_there(&mut self, key: &str) -> Option<Json> {
+        let position = self.0.iter().position(|(name, _)| name == key)?;
+        Some(self.0.swap_remove(position).1)
     }
 
     /// Checks that every key was taken.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Bundle, BundleError, BundleText, BundleType, open};
 use crate::certificate::Certificate;
-use crate::committee::Committee;
+use crate::chain::CommitteeChain;
 use crate::limits::Limits;
 use crate::log::{Block, OpProof};
 use crate::merkle::TreeHash;
@@ -19,9 +19,9 @@ pub struct HeadBundle {
 }
 
 impl HeadBundle {
-    /// The bundle of a log head that a genesis committee signed.
-    pub fn new(certificate: &Certificate<LogHead>, committee: &Committee) -> Self {
-        Self { bundle: Bundle::of(certificate, committee) }
+    /// The bundle of a log head that a committee of the chain signed.
+    pub fn new(certificate: &Certificate<LogHead>, chain: &CommitteeChain) -> Self {
+        Self { bundle: Bundle::of(certificate, chain) }
     }
 
     /// The JSON text, ending with a line feed.
@@ -42,9 +42,9 @@ pub struct BlockBundle {
 }
 
 impl BlockBundle {
-    /// The bundle of a block in the log whose head a genesis committee signed.
-    pub fn new(block: Block, path: Vec<TreeHash>, certificate: &Certificate<LogHead>, committee: &Committee) -> Self {
-        Self { block, path, bundle: Bundle::of(certificate, committee) }
+    /// The bundle of a block in the log whose head a committee of the chain signed.
+    pub fn new(block: Block, path: Vec<TreeHash>, certificate: &Certificate<LogHead>, chain: &CommitteeChain) -> Self {
+        Self { block, path, bundle: Bundle::of(certificate, chain) }
     }
 
     /// The JSON text, ending with a line feed.
@@ -67,9 +67,9 @@ pub struct OpBundle {
 }
 
 impl OpBundle {
-    /// The bundle of an op in the log whose head a genesis committee signed.
-    pub fn new(proof: OpProof, certificate: &Certificate<LogHead>, committee: &Committee) -> Self {
-        Self { proof, bundle: Bundle::of(certificate, committee) }
+    /// The bundle of an op in the log whose head a committee of the chain signed.
+    pub fn new(proof: OpProof, certificate: &Certificate<LogHead>, chain: &CommitteeChain) -> Self {
+        Self { proof, bundle: Bundle::of(certificate, chain) }
     }
 
     /// The JSON text, ending with a line feed.

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use thiserror::Error;
 
 use crate::bls::BlsError;
+use crate::committee::Policy;
 use crate::comparison::{Comparison, display_comparison};
 use crate::digest::{ClusterId, CommitteeDigest, History};
 use crate::verify::Invalid;
@@ -36,6 +37,15 @@ pub enum ChainError {
         expected: CommitteeDigest,
         /// The one that it names.
         got: CommitteeDigest,
+    },
+    /// The committee has another policy, or another operator, than the one before it.
+    Policy {
+        /// The committee's epoch.
+        epoch: u64,
+        /// The policy of the committee before.
+        expected: Policy,
+        /// The committee's policy.
+        got: Policy,
     },
     /// The identity of a seal is missing, or there is one in epoch 1, which has none to name.
     Seal {
@@ -94,6 +104,7 @@ impl ChainError {
             Self::Epoch { expected, got } => Comparison::new(&"epoch of the next committee", expected, got),
             Self::Cluster { epoch, expected, got } => of(*epoch, "cluster", expected, got),
             Self::Previous { epoch, expected, got } => of(*epoch, "previous committee", expected, got),
+            Self::Policy { epoch, expected, got } => of(*epoch, "policy", expected, got),
             Self::Seal { epoch: 1 } => of(1, "seal that its history names", &"none", &"one"),
             Self::Seal { epoch } => of(*epoch, "seal that its history names", &"one", &"none"),
             Self::History { epoch, expected, got } => of(*epoch, "history", expected, got),

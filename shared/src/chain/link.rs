@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ChainError, CommitteeChain, Epoch, MadeHandoff};
+use super::{ChainError, CommitteeChain, Epoch, EpochCommittee};
 use crate::bls::{self, AggregateClaim, BlsError};
 use crate::certificate::Certificate;
 use crate::committee::{Committee, CommitteeRecord, Lineage};
@@ -32,6 +32,16 @@ impl CommitteeChain {
     /// # Errors
     /// An epoch that does not follow.
     pub fn extended(&self, links: impl IntoIterator<Item = EpochLink>) -> Result<Self, ChainError> {
+        self.extended_below(0, links)
+    }
+
+    /// As [`extended`](Self::extended), for a verifier that trusts the committee of epoch `pinned` by its digest, and has compared it. That
+    /// committee fixes those before it and, by its history, the handoffs to them: their signatures and keys are not looked at.
+    pub(crate) fn extended_below(
+        &self,
+        pinned: u64,
+        links: impl IntoIterator<Item = EpochLink>,
+    ) -> Result<Self, ChainError> {
         let mut chain = self.clone();
         let mut claims = Vec::new();
         for link in links {
@@ -39,23 +49,73 @@ impl CommitteeChain {
                 verify_all(&claims)?;
                 claims.clear();
             }
-            let previous = chain.current().clone();
-            let (expected, got) = (previous.record().epoch() + 1, link.committee.epoch());
+            let (expected, got) = (chain.last_epoch() + 1, link.committee.epoch());
             let lineage = link.committee.lineage().filter(|lineage| lineage.epoch == expected);
             let lineage = *lineage.ok_or(ChainError::Epoch { expected, got })?;
             chain.check_lineage(&lineage, link.seal)?;
+            chain.check_policy(&link.committee)?;
             let statement = chain.check_handoff(&link)?;
-            let error = |error| handoff_error(lineage.epoch, Invalid::Signature(error));
-            let absent = link.handoff.signers.absent().map(usize::from);
-            let claim = previous.claim(absent, &link.handoff.signature).map_err(error)?;
-            claims.push((lineage.epoch, claim, statement.encode()));
-            let invalid = |(member, error)| ChainError::VoteKey { epoch: lineage.epoch, member, error };
-            let committee = Arc::new(Committee::handed_over(link.committee).map_err(invalid)?);
-            let handoff = MadeHandoff { claim: link.handoff.claim, identity: statement.id() };
-            Arc::make_mut(&mut chain.later).push(Epoch { handoff, committee });
+            let EpochLink { handoff, committee, seal } = link;
+            let committee = if lineage.epoch < pinned {
+                EpochCommittee::Named(Arc::new(committee))
+            } else {
+                let error = |error| handoff_error(lineage.epoch, Invalid::Signature(error));
+                let absent = handoff.signers.absent().map(usize::from);
+                let claim = chain.last_committee()?.claim(absent, &handoff.signature).map_err(error)?;
+                claims.push((lineage.epoch, claim, statement.encode()));
+                EpochCommittee::Verified(with_keys(committee)?)
+            };
+            let epoch = Epoch { handoff, identity: statement.id(), seal, committee };
+            Arc::make_mut(&mut chain.later).push(epoch);
         }
         verify_all(&claims)?;
+        chain.current = chain.last_committee()?;
         Ok(chain)
+    }
+
+    /// This chain up to an epoch, without those after it.
+    ///
+    /// # Errors
+    /// A vote key of that epoch's committee is not a valid point, and was not looked at before.
+    pub(crate) fn up_to(&self, epoch: u64) -> Result<Self, ChainError> {
+        if epoch >= self.last_epoch() {
+            return Ok(self.clone());
+        }
+        let count = self.place(epoch).map_or(0, |place| place + 1);
+        let later: Vec<_> = self.later.iter().take(count).cloned().collect();
+        let mut chain = Self { later: Arc::new(later), ..self.clone() };
+        chain.current = chain.last_committee()?;
+        Ok(chain)
+    }
+
+    /// The number of epochs after the first.
+    pub(crate) fn later_epochs(&self) -> usize {
+        self.later.len()
+    }
+
+    /// The committee of an epoch, with its keys. `None` if the chain does not have the epoch.
+    ///
+    /// # Errors
+    /// A vote key is not a valid point, and was not looked at before.
+    pub(crate) fn with_keys(&self, epoch: u64) -> Option<Result<Arc<Committee>, ChainError>> {
+        let known = self.of_epoch(epoch).cloned().map(Ok);
+        known.or_else(|| Some(with_keys(self.record(epoch)?.clone())))
+    }
+
+    fn last_epoch(&self) -> u64 {
+        self.last_record().epoch()
+    }
+
+    fn last_record(&self) -> &CommitteeRecord {
+        self.later.last().map_or(self.first.record(), |last| last.committee.record())
+    }
+
+    fn last_committee(&self) -> Result<Arc<Committee>, ChainError> {
+        match self.later.last().map(|last| &last.committee) {
+            None => Ok(self.first.clone()),
+            Some(EpochCommittee::Verified(committee)) => Ok(committee.clone()),
+            Some(EpochCommittee::Named(record)) => with_keys(record.as_ref().clone()),
+        }
     }
 
     /// Checks what a committee says of those before it. It is of the next epoch.
@@ -65,20 +125,28 @@ impl CommitteeChain {
         if got != expected {
             return Err(ChainError::Cluster { epoch, expected, got });
         }
-        let (expected, got) = (self.current().record().digest(), previous);
+        let last = self.last_record();
+        let (expected, got) = (last.digest(), previous);
         if got != expected {
             return Err(ChainError::Previous { epoch, expected, got });
         }
-        let before = self.current().record().lineage();
-        let expected = match (before, self.last_handoff(), seal) {
+        let handed_by = self.later.last().map(|last| last.identity).or(self.handed_by);
+        let expected = match (last.lineage(), handed_by, seal) {
             (None, _, None) => History::NONE,
-            (Some(before), Some(handoff), Some(seal)) => before.history.next(&handoff.identity, &seal),
+            (Some(before), Some(handoff), Some(seal)) => before.history.next(&handoff, &seal),
             _ => return Err(ChainError::Seal { epoch }),
         };
         match history == expected {
             true => Ok(()),
             false => Err(ChainError::History { epoch, expected, got: history }),
         }
+    }
+
+    /// Checks that policy and operator are those of the genesis.
+    fn check_policy(&self, committee: &CommitteeRecord) -> Result<(), ChainError> {
+        let (expected, got) = (self.last_record().policy(), committee.policy());
+        let epoch = committee.epoch();
+        if got == expected { Ok(()) } else { Err(ChainError::Policy { epoch, expected, got }) }
     }
 
     /// Checks a handoff from the current committee, except for its signature. Returns what the committee must have signed.
@@ -88,17 +156,21 @@ impl CommitteeChain {
         if got != expected {
             return Err(ChainError::Next { epoch, expected, got });
         }
-        let (before, got) = (self.last_handoff().map_or(0, |before| before.claim.height), link.handoff.claim.height);
+        // The height of a handoff before the chain's first epoch is not known.
+        let before = self.later.last().map_or(0, |last| last.handoff.claim.height);
+        let got = link.handoff.claim.height;
         if got <= before {
             return Err(ChainError::Height { epoch, before, got });
         }
-        check_signers(&link.handoff, self.current().record()).map_err(|error| handoff_error(epoch, error))
+        check_signers(&link.handoff, self.last_record()).map_err(|error| handoff_error(epoch, error))
     }
+}
 
-    /// The handoff to the current committee.
-    fn last_handoff(&self) -> Option<&MadeHandoff> {
-        self.later.last().map(|epoch| &epoch.handoff)
-    }
+/// A later committee with its keys.
+fn with_keys(record: CommitteeRecord) -> Result<Arc<Committee>, ChainError> {
+    let epoch = record.epoch();
+    let error = |(member, error)| ChainError::VoteKey { epoch, member, error };
+    Ok(Arc::new(Committee::handed_over(record).map_err(error)?))
 }
 
 /// Verifies the signatures of handoffs to these epochs.

@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 
-use super::{POLICY_OPEN, VERSION};
+use super::VERSION;
+use super::policy::LAST_POLICY;
 use crate::bls::{BlsError, VoteKey};
 use crate::codec::DecodeError;
 use crate::comparison::{Comparison, display_comparison};
@@ -48,7 +49,9 @@ impl CommitteeError {
         match self {
             Self::Decode(error) => error.comparison().within("committee"),
             Self::UnknownVersion(got) => Comparison::new(&"committee version", &VERSION, got),
-            Self::UnknownPolicy(got) => Comparison::new(&"membership policy", &POLICY_OPEN, got),
+            Self::UnknownPolicy(got) => {
+                Comparison::new(&"membership policy", &format_args!("at most {LAST_POLICY}"), got)
+            }
             Self::Unsorted { member, got } => {
                 Comparison::new(&format_args!("member {member}"), &"a node key above the one before", got)
             }

@@ -46,7 +46,7 @@ impl History {
 mod tests {
     use super::*;
     use crate::bls::VoteSecretKey;
-    use crate::committee::{CommitteeRecord, Member, MemberName};
+    use crate::committee::{CommitteeRecord, Member, MemberName, Policy};
     use crate::limits::Limits;
     use crate::link::NodeSecretKey;
 
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_later_committee_keeps_the_cluster_and_names_its_history() {
         for epoch in [1, 2, MAX_SAFE_INTEGER] {
-            let record = CommitteeRecord::later(lineage(epoch), members(4)).unwrap();
+            let record = CommitteeRecord::later(lineage(epoch), Policy::Open, members(4)).unwrap();
             let bytes = record.encode();
             assert_eq!(bytes.len(), 180 + 4 * 104);
             assert_eq!(CommitteeRecord::decode_later(&bytes, &Limits::default()), Ok(record.clone()));
@@ -89,7 +89,7 @@ mod tests {
             Lineage { history: History([1; 32]), ..lineage(1) },
         ];
         for lineage in wrong {
-            assert!(CommitteeRecord::later(lineage, members(1)).is_err(), "{lineage:?}");
+            assert!(CommitteeRecord::later(lineage, Policy::Open, members(1)).is_err(), "{lineage:?}");
         }
     }
 

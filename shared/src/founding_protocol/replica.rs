@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::bls::VoteSecretKey;
+use crate::committee::Policy;
 use crate::digest::{ClusterId, CommitteeDigest};
 use crate::founding::{Evidence, Founding, MAX_REFUSED, MAX_RELEASED, Refusal, ReplicaRecord};
 use crate::link::NodeSecretKey;
@@ -30,6 +31,8 @@ pub enum ReplicaFoundingEvent {
     Evidence(Box<Evidence>),
     /// A founding names this replica's node key with another vote key.
     AnotherVoteKey(CommitteeDigest),
+    /// A founding has an operator, whom nobody named to this replica: it is neither accepted nor refused.
+    HasOperator(CommitteeDigest),
     /// A founding has this replica's own acceptance, but its record names another as accepted: the record was lost or restored.
     AcceptedBefore(CommitteeDigest),
     /// The founding that the replica accepted now has its own acceptance from before: the record was lost.
@@ -119,6 +122,10 @@ impl ReplicaFounding {
         };
         if founding.record().members().get(usize::from(member)).is_none_or(|own| own.vote_key != vote.vote_key()) {
             actions.events.push(ReplicaFoundingEvent::AnotherVoteKey(digest));
+            return actions;
+        }
+        if founding.record().policy() != Policy::Open {
+            actions.events.push(ReplicaFoundingEvent::HasOperator(digest));
             return actions;
         }
         if let Some(accepted) = self.record.accepted.as_mut().filter(|accepted| accepted.digest() == digest) {

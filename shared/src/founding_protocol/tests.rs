@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::bls::{ProvenVoteKey, VoteSecretKey, VoteSignature};
-use crate::committee::{Committee, CommitteeRecord, Member, MemberName};
+use crate::committee::{Committee, CommitteeRecord, Member, MemberName, Policy};
 use crate::digest::CommitteeDigest;
 use crate::founding::*;
 use crate::link::NodeSecretKey;
@@ -51,7 +51,7 @@ fn founding(nonce: u8, keys: &[&Keys]) -> Founding {
     members.sort_by_key(|(member, _)| member.node_key);
     let (members, possessions) = members.into_iter().unzip();
     let record = CommitteeRecord::genesis([nonce; 16], members).unwrap();
-    Founding::new(Arc::new(Committee::genesis(record, possessions).unwrap()))
+    Founding::new(Arc::new(Committee::proven(record, possessions).unwrap()))
 }
 
 /// Two foundings of the same keys, the one with the lesser digest first.
@@ -207,6 +207,20 @@ fn a_founding_that_names_another_vote_key_is_not_accepted() {
     let mut replica = free();
     let actions = replica.offer(founding(1, &[&swapped, &b]), &a.node, &a.vote);
     assert!(matches!(actions.events[..], [ReplicaFoundingEvent::AnotherVoteKey(_)]) && !actions.save, "{actions:?}");
+}
+
+#[test]
+fn a_founding_with_an_operator_that_nobody_named_is_not_accepted() {
+    let a = Keys::new(0);
+    let open = founding(1, &[&a]);
+    let (nonce, operator) = ([1; 16], Keys::new(9).vote.vote_key());
+    let members = open.record().members().to_vec();
+    let record = CommitteeRecord::genesis_under(Policy::Operator(operator), nonce, members).unwrap();
+    let operated = Committee::proven(record, vec![a.vote.prove_possession()]).unwrap();
+    let actions = free().offer(Founding::new(Arc::new(operated)), &a.node, &a.vote);
+    assert!(matches!(actions.events[..], [ReplicaFoundingEvent::HasOperator(_)]) && !actions.save, "{actions:?}");
+    assert!(actions.reply.is_empty() && actions.to_others.is_empty(), "{actions:?}");
+    assert!(free().offer(open, &a.node, &a.vote).save);
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl EvidenceReport {
         let unasked = || ReasonedAnswer::not("evidence is about no file, and does not expire");
         let errors = [verified.as_ref().err(), None, None];
         let answers = [genuine, unasked(), unasked()];
-        let report = Report::of(BundleType::Evidence, errors, answers, &[&Check::OF_EVIDENCE], |_| false);
+        let report = Report::of(BundleType::Evidence, errors, answers, &[&Check::OF_EVIDENCE], None, |_| false);
         Self { report, evidence }
     }
 }

@@ -8,7 +8,7 @@ use crate::certificate::Certificate;
 use crate::digest::{BlockDigest, ClusterId, OpId};
 use crate::log::{Block, SignedOp};
 use crate::statement::LogHead;
-use crate::verify::{Check, CheckError, LogJudgement};
+use crate::verify::{Check, CheckError, LogJudgement, Standing};
 
 /// A verdict on a log head, for people and programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -187,7 +187,8 @@ pub(super) fn report_of_log<T>(
     let genuine = judgement.genuine();
     let matches = judgement.matches().map(|found| found.map(matches));
     let not_in_force = judgement.in_force().and_then(Result::err);
-    report_of_answers(bundle_type, genuine, matches, not_in_force, in_force, judgement.is_asked())
+    let asked = (judgement.is_asked(), judgement.standing());
+    report_of_answers(bundle_type, genuine, matches, not_in_force, in_force, asked)
 }
 
 /// As [`report_of_log`], whatever was judged: this code exists once in a module for browsers.
@@ -197,7 +198,7 @@ fn report_of_answers(
     matches: Option<Result<ReasonedAnswer, &CheckError>>,
     not_in_force: Option<&CheckError>,
     in_force: ReasonedAnswer,
-    is_asked: bool,
+    (is_asked, standing): (bool, Option<&Standing>),
 ) -> Report {
     let (answers, mismatch) = match (genuine, matches) {
         (Err(error), _) => (not_genuine(error), None),
@@ -219,5 +220,5 @@ fn report_of_answers(
     };
     // Waived if the user asked for nothing in particular.
     let is_waived = |name| !is_asked && matches!(name, Check::Op | Check::Height);
-    Report::of(bundle_type, errors, answers, &[&Check::OF_CERTIFICATE, checks], is_waived)
+    Report::of(bundle_type, errors, answers, &[&Check::OF_CERTIFICATE, checks], standing, is_waived)
 }

@@ -2,16 +2,15 @@
 
 use serde::Serialize;
 
-use super::{BlockOpView, MemberView, OpView, hex, members, quorum_of};
+use super::{BlockOpView, MemberView, OpView, hex, members, quorum_of, stated_committee};
 use crate::bundle::{BlockBundleText, BundleText, BundleType, EvidenceBundleText, OpBundleText, parse_head_bundle};
 use crate::certificate::Certificate;
-use crate::committee::CommitteeRecord;
 use crate::digest::{BlockDigest, ClusterId, CommitteeDigest};
 use crate::limits::Limits;
 use crate::log::{Block, Evidence, OpProof};
 use crate::quorum;
 use crate::statement::{Body, LogHead};
-use crate::verify::{CheckError, Verdict};
+use crate::verify::{BundleCommittees, CheckError, Verdict};
 
 /// Everything that the bundle of a log head states, and a part of what the bundles of a block and of an op state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -142,17 +141,18 @@ impl HeadInspection {
     pub fn of_bundle(text: &[u8]) -> Result<Self, Verdict> {
         let read = || {
             let bundle = parse_head_bundle(text, &Limits::default())?;
-            Ok(Self::of(BundleType::LogHead, &bundle)?.0)
+            Ok(Self::of(BundleType::LogHead, bundle)?.0)
         };
         read().map_err(|error: CheckError| error.into())
     }
 
-    fn of(bundle_type: BundleType, bundle: &BundleText) -> Result<(Self, Certificate<LogHead>), CheckError> {
+    fn of(bundle_type: BundleType, bundle: BundleText) -> Result<(Self, Certificate<LogHead>), CheckError> {
         let limits = Limits::default();
         let certificate: Certificate<LogHead> = Certificate::decode(&bundle.certificate, &limits)?;
-        let record = CommitteeRecord::decode(&bundle.genesis.decode()?.0, &limits)?;
+        let committees = BundleCommittees::stated(bundle.chain, &limits)?;
+        let record = stated_committee(&committees, certificate.epoch);
         let LogHead { height, block, log_root, time } = certificate.claim;
-        let statement = certificate.statement(&record).map(|statement| hex(&statement.id().0));
+        let statement = certificate.statement(record).map(|statement| hex(&statement.id().0));
         let shown = Self {
             media_type: bundle_type.media_type(),
             cluster: record.cluster(),
@@ -166,7 +166,7 @@ impl HeadInspection {
             signers: certificate.signers.iter().collect(),
             quorum: quorum_of(&certificate, record.n()),
             tolerated_faults: quorum::tolerated_faults(record.n()),
-            members: members(&record, &certificate.signers),
+            members: members(record, &certificate.signers),
             statement: statement.unwrap_or_default(),
             signature: hex(&certificate.signature.0),
             certificate: hex(&certificate.encode()),
@@ -186,7 +186,7 @@ impl BlockInspection {
 
     fn read(text: &[u8]) -> Result<Self, CheckError> {
         let BlockBundleText { block, path, bundle } = BlockBundleText::parse(text, &Limits::default())?;
-        let (head, _) = HeadInspection::of(BundleType::LogBlock, &bundle)?;
+        let (head, _) = HeadInspection::of(BundleType::LogBlock, bundle)?;
         let block = Block::decode(&block)?;
         let header = block.header();
         let view = BlockHeaderView {
@@ -218,7 +218,7 @@ impl OpInspection {
 
     fn read(text: &[u8]) -> Result<Self, CheckError> {
         let OpBundleText { proof, bundle } = OpBundleText::parse(text, &Limits::default())?;
-        let (head, certificate) = HeadInspection::of(BundleType::Op, &bundle)?;
+        let (head, certificate) = HeadInspection::of(BundleType::Op, bundle)?;
         let proof = OpProof::decode(&proof)?;
         let texts = |path: &[crate::merkle::TreeHash]| path.iter().map(ToString::to_string).collect();
         let (result_path, block_path) = (texts(&proof.result_path), texts(&proof.block_path));
@@ -237,9 +237,10 @@ impl EvidenceInspection {
 
     fn read(text: &[u8]) -> Result<Self, CheckError> {
         let limits = Limits::default();
-        let EvidenceBundleText { evidence, genesis, .. } = EvidenceBundleText::parse(text, &limits)?;
-        let record = CommitteeRecord::decode(&genesis.decode()?.0, &limits)?;
+        let EvidenceBundleText { evidence, chain } = EvidenceBundleText::parse(text, &limits)?;
+        let committees = BundleCommittees::stated(chain, &limits)?;
         let evidence = Evidence::decode(&evidence)?;
+        let record = stated_committee(&committees, evidence.epoch());
         let member = record.position(&evidence.member());
         let [first, second] = evidence.messages();
         Ok(Self {

@@ -122,7 +122,7 @@ impl ClientHandshake {
         };
         self.chain = Some(match self.verified_before.take().filter(is_same) {
             Some(verified) => verified,
-            None => CommitteeChain::new(Arc::new(Committee::genesis(cluster.genesis, cluster.possessions)?)),
+            None => CommitteeChain::new(Arc::new(Committee::proven(cluster.genesis, cluster.possessions)?)),
         });
         Ok(HandshakeEvent::Committee)
     }

@@ -283,7 +283,7 @@ impl OnePut {
         let is_unsent = self.state == PutState::Offered;
         self.state = PutState::Done;
         let mut events = if self.whole_blob.take().is_some() { final_progress(&certificate) } else { Vec::new() };
-        let bundle = Bundle::new(&certificate, &committee);
+        let bundle = Bundle::new(&certificate, chain);
         let sent_from = if reused || is_unsent { receipt.upload_length() } else { self.sent_from };
         let certified = Certified { certificate, bundle, committee, server, sent_from, reused };
         events.push(PutEvent::Certified(Box::new(certified)));

@@ -56,7 +56,7 @@ fn committee(n: u8) -> (Committee, Vec<VoteSecretKey>) {
         |(node_key, vote): &(_, VoteSecretKey)| Member { node_key: *node_key, vote_key: vote.vote_key(), name };
     let record = CommitteeRecord::genesis([7; 16], keys.iter().map(member).collect()).unwrap();
     let possessions = keys.iter().map(|(_, vote)| vote.prove_possession()).collect();
-    (Committee::genesis(record, possessions).unwrap(), keys.into_iter().map(|(_, vote)| vote).collect())
+    (Committee::proven(record, possessions).unwrap(), keys.into_iter().map(|(_, vote)| vote).collect())
 }
 
 const CLAIM: (u64, [u8; 3]) = (9, [1, 2, 4]);

@@ -51,18 +51,24 @@ pub enum Check {
     Evidence,
     /// The certificate is well formed.
     Certificate,
-    /// The genesis committee is well formed.
+    /// The committees, and the certificates of the handoffs between them, are well formed.
     Committee,
-    /// The genesis committee is the trusted cluster's.
+    /// The committees are the trusted cluster's.
     Identity,
-    /// The certificate was made by that committee.
+    /// The certificate was made by the committee of its epoch.
     Epoch,
     /// Enough members signed.
     Signers,
-    /// Every member proved that it holds its vote key.
+    /// Every member of the first committee proved that it holds its vote key.
     Possession,
+    /// Each later committee follows from the one before, and the pinned one is among them.
+    Chain,
     /// The aggregate signature is by the signers, over the statement.
     Signature,
+    /// The certificate was made before its epoch ended.
+    Closing,
+    /// The statement is in the seal of its epoch, if the bundle says so or the user demands it.
+    Seal,
     /// The accused is a member of the committee.
     #[cfg(feature = "nodes")]
     Accused,
@@ -93,7 +99,7 @@ pub enum Check {
 
 impl Check {
     /// The checks that a certificate is genuine, in order. Every verdict on a certificate begins with them.
-    pub const OF_CERTIFICATE: [Self; 8] = [
+    pub const OF_CERTIFICATE: [Self; 10] = [
         Self::Bundle,
         Self::Certificate,
         Self::Committee,
@@ -101,11 +107,13 @@ impl Check {
         Self::Epoch,
         Self::Signers,
         Self::Possession,
+        Self::Chain,
         Self::Signature,
+        Self::Closing,
     ];
 
     /// The further checks of a file's bundle, in order.
-    pub const OF_FILE: [Self; 4] = [Self::Digest, Self::Length, Self::Time, Self::Expiry];
+    pub const OF_FILE: [Self; 5] = [Self::Seal, Self::Digest, Self::Length, Self::Time, Self::Expiry];
 
     /// The further checks of an op's bundle, in order.
     pub const OF_OP: [Self; 5] = [Self::Proof, Self::Block, Self::Result, Self::Op, Self::Time];
@@ -133,7 +141,10 @@ impl Check {
             | Self::Epoch
             | Self::Signers
             | Self::Possession
-            | Self::Signature => VerdictQuestion::Genuine,
+            | Self::Chain
+            | Self::Signature
+            | Self::Closing
+            | Self::Seal => VerdictQuestion::Genuine,
             Self::Digest
             | Self::Length
             | Self::Proof
@@ -158,7 +169,10 @@ impl Check {
             Self::Epoch => "epoch",
             Self::Signers => "signers",
             Self::Possession => "possession",
+            Self::Chain => "chain",
             Self::Signature => "signature",
+            Self::Closing => "closing",
+            Self::Seal => "seal",
             #[cfg(feature = "nodes")]
             Self::Accused => "accused",
             #[cfg(feature = "nodes")]
@@ -183,11 +197,14 @@ impl Check {
             #[cfg(feature = "nodes")]
             Self::Evidence => "the evidence is well formed: two messages that conflict",
             Self::Certificate => "the certificate is well formed",
-            Self::Committee => "the founding committee is well formed",
-            Self::Identity => "the committee is that of the cluster you trust",
-            Self::Epoch => "the certificate was made by this committee",
+            Self::Committee => "the committees are well formed",
+            Self::Identity => "the committees are those of the cluster you trust",
+            Self::Epoch => "the certificate names the committee of its epoch",
             Self::Signers => "enough members signed to outweigh every tolerated fault",
-            Self::Possession => "every member proved that it holds its own key",
+            Self::Possession => "every member of the first committee proved that it holds its own key",
+            Self::Chain => "each later committee was signed in by the one before",
+            Self::Closing => "it was made before its committee handed over",
+            Self::Seal => "it is in the seal of its epoch",
             Self::Signature => "the signature is by exactly these members over exactly this statement",
             #[cfg(feature = "nodes")]
             Self::Accused => "the accused is a member of this committee",

@@ -1,7 +1,8 @@
 //! The checks of evidence: is the committee that of the trusted cluster, and did a member of it sign both messages?
 
+use super::committees::BundleCommittees;
 use super::{CheckError, Invalid, Missing};
-use crate::committee::{CommitteeRecord, MemberName};
+use crate::committee::MemberName;
 use crate::digest::ClusterId;
 use crate::log::{Evidence, EvidenceError};
 
@@ -14,19 +15,19 @@ pub struct ProvenEvidence {
 }
 
 impl ProvenEvidence {
-    /// The checks `identity`, `accused` and `conflict`. `epochs` is the number of later epochs in the bundle. Proofs of possession are not
-    /// checked: the messages are signed with node keys, and a bad proof must not shield the member.
+    /// The checks `identity`, `accused` and `conflict`. Proofs of possession are not checked: the messages are signed with node keys, and a
+    /// bad proof must not shield the member.
     pub(super) fn check(
         evidence: Evidence,
-        record: &CommitteeRecord,
-        epochs: usize,
+        committees: &BundleCommittees,
         trusted: Option<ClusterId>,
     ) -> Result<Self, CheckError> {
         let expected = trusted.ok_or(Missing::Identity)?;
+        let record = committees.first();
         if let Some(got) = [record.cluster(), evidence.cluster()].into_iter().find(|got| *got != expected) {
             return Err(Invalid::Accusation(EvidenceError::AnotherCluster { expected, got }).into());
         }
-        if evidence.epoch() > 0 || epochs > 0 {
+        if evidence.epoch() > 0 || committees.has_later() {
             return Err(Missing::EvidenceOfLaterEpoch.into());
         }
         let position = evidence.verify(record).map_err(Invalid::Accusation)?;

@@ -1,8 +1,10 @@
 //! The separate answers to the three questions.
 
 use super::stored::{check_in_force, check_subject};
-use super::{CheckError, Invalid, Missing, Subject, Verdict, VerifyOptions};
+use super::{CheckError, Genuine, Invalid, Missing, Standing, Subject, Verdict, VerifyOptions};
 use crate::certificate::Certificate;
+use crate::chain::CommitteeChain;
+use crate::statement::Stored;
 
 /// The result of a verification.
 ///
@@ -11,11 +13,11 @@ use crate::certificate::Certificate;
 #[derive(Debug, Clone)]
 pub struct Judgement {
     options: VerifyOptions,
-    genuine: Result<Box<Certificate>, CheckError>,
+    genuine: Result<Box<Genuine<Stored>>, CheckError>,
 }
 
 impl Judgement {
-    pub(super) fn new(options: &VerifyOptions, genuine: Result<Certificate, CheckError>) -> Self {
+    pub(super) fn new(options: &VerifyOptions, genuine: Result<Genuine<Stored>, CheckError>) -> Self {
         Self { options: *options, genuine: genuine.map(Box::new) }
     }
 
@@ -34,7 +36,17 @@ impl Judgement {
     /// # Errors
     /// The first check that fails or cannot be made, among those that need no file.
     pub fn genuine(&self) -> Result<&Certificate, &CheckError> {
-        self.genuine.as_deref()
+        self.genuine.as_ref().map(|genuine| &genuine.certificate)
+    }
+
+    /// Where the certificate stands among the epochs of its cluster. `None` if it is not genuine.
+    pub fn standing(&self) -> Option<&Standing> {
+        self.genuine.as_ref().ok().map(|genuine| &genuine.standing)
+    }
+
+    /// The committees of the bundle. `None` if the certificate is not genuine.
+    pub fn chain(&self) -> Option<&CommitteeChain> {
+        self.genuine.as_ref().ok().map(|genuine| &genuine.chain)
     }
 
     /// Is this the file? `None` if the certificate is not genuine: its content then counts for nothing.

@@ -1,6 +1,6 @@
 //! What a certificate of a log head states about the log: the checks `proof` to `height`, and `time`.
 
-use super::{CLOCK_TOLERANCE, CheckError, Invalid};
+use super::{CLOCK_TOLERANCE, CheckError, Genuine, Invalid, Standing, Trust};
 use crate::certificate::Certificate;
 use crate::codec::{DecodeError, Reader};
 use crate::digest::{ClusterId, OpId};
@@ -14,8 +14,8 @@ const NO_ROOT: TreeHash = TreeHash([0; 32]);
 /// What a verdict about the log depends on, besides the bundle. `W` names what the user may ask for: an [`OpId`], or a height.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogVerifyOptions<W> {
-    /// The cluster identity that the user trusts.
-    pub cluster: Option<ClusterId>,
+    /// What the user trusts.
+    pub trust: Trust,
     /// The op or the block that the user asks for, or the least height of a log head; `None` for whichever the bundle is of.
     pub wanted: Option<W>,
     /// Seconds since 1970, at most 2^53 − 1.
@@ -25,7 +25,7 @@ pub struct LogVerifyOptions<W> {
 /// The separate answers to the three questions, for a log head or what it proves. `T` is what was proved.
 #[derive(Debug, Clone)]
 pub struct LogJudgement<T> {
-    cluster: Option<ClusterId>,
+    trust: Trust,
     now: u64,
     is_asked: bool,
     genuine: Result<GenuineHead<T>, CheckError>,
@@ -35,6 +35,7 @@ pub struct LogJudgement<T> {
 #[derive(Debug, Clone)]
 struct GenuineHead<T> {
     certificate: Certificate<LogHead>,
+    standing: Standing,
     matches: Result<Box<T>, CheckError>,
     in_force: Result<(), CheckError>,
 }
@@ -44,20 +45,25 @@ impl<T> LogJudgement<T> {
     /// an op or a block look wrong.
     pub(super) fn new<W>(
         options: &LogVerifyOptions<W>,
-        certificate: Result<Certificate<LogHead>, CheckError>,
+        genuine: Result<Genuine<LogHead>, CheckError>,
         check: impl FnOnce(&LogHead) -> Result<T, CheckError>,
     ) -> Self {
-        let genuine = certificate.map(|certificate| {
+        let genuine = genuine.map(|Genuine { certificate, standing, .. }| {
             let matches = check(&certificate.claim).map(Box::new);
             let in_force = check_time(certificate.claim.time, options.now).map_err(CheckError::from);
-            GenuineHead { certificate, matches, in_force }
+            GenuineHead { certificate, standing, matches, in_force }
         });
-        Self { cluster: options.cluster, now: options.now, is_asked: options.wanted.is_some(), genuine }
+        Self { trust: options.trust, now: options.now, is_asked: options.wanted.is_some(), genuine }
     }
 
     /// The cluster identity that the user trusts.
     pub fn cluster(&self) -> Option<ClusterId> {
-        self.cluster
+        self.trust.cluster
+    }
+
+    /// Where the certificate stands among the epochs of its cluster. `None` if it is not genuine.
+    pub fn standing(&self) -> Option<&Standing> {
+        self.genuine.as_ref().ok().map(|genuine| &genuine.standing)
     }
 
     /// The time at which it was judged, seconds since 1970.
@@ -93,7 +99,7 @@ impl<T> LogJudgement<T> {
     /// # Errors
     /// The first check that fails or cannot be made.
     pub fn proved(&self) -> Result<(&T, &Certificate<LogHead>), &CheckError> {
-        let GenuineHead { certificate, matches, in_force } = self.genuine.as_ref()?;
+        let GenuineHead { certificate, matches, in_force, .. } = self.genuine.as_ref()?;
         let proved = matches.as_deref()?;
         in_force.as_ref()?;
         Ok((proved, certificate))
@@ -123,7 +129,7 @@ pub(super) fn check_block(
 ) -> Result<Block, CheckError> {
     let block = Block::decode(block)?;
     let path = read_log_path(&mut Reader::new(path))?;
-    check_in_log(options.cluster, head, block.header(), &path)?;
+    check_in_log(options.trust.cluster, head, block.header(), &path)?;
     let got = block.header().height;
     match options.wanted {
         Some(expected) if expected != got => Err(Invalid::AnotherHeight { expected, got }.into()),
@@ -134,7 +140,7 @@ pub(super) fn check_block(
 /// The checks `proof`, `block`, `result` and `op` of an op.
 pub(super) fn check_op(options: &LogVerifyOptions<OpId>, head: &LogHead, proof: &[u8]) -> Result<OpProof, CheckError> {
     let proof = OpProof::decode(proof)?;
-    check_in_log(options.cluster, head, &proof.block, &proof.block_path)?;
+    check_in_log(options.trust.cluster, head, &proof.block, &proof.block_path)?;
     let expected = proof.block.results;
     if proof.results_root() != Some(expected) {
         // Every decoded proof has a root.

@@ -5,10 +5,12 @@ use std::fmt;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::{CLOCK_TOLERANCE, Check};
+use super::{CLOCK_TOLERANCE, Check, SealState};
 use crate::bls::BlsError;
 use crate::bundle::BundleError;
 use crate::certificate::{Certificate, CertificateError};
+use crate::chain::ChainError;
+use crate::codec::DecodeError;
 use crate::committee::{CommitteeError, GenesisError, PossessionError};
 use crate::comparison::{Comparison, display_comparison};
 use crate::digest::{ClusterId, CommitteeDigest, Digest, OpId};
@@ -17,6 +19,7 @@ use crate::log::{BlockFormatError, OpFormatError, OpProofError};
 use crate::log::{EvidenceError, EvidenceFormatError};
 use crate::merkle::TreeHash;
 use crate::receipt::ReceiptError;
+use crate::statement::StatementId;
 
 /// A check that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -33,6 +36,42 @@ pub enum Invalid {
         expected: ClusterId,
         /// The bundle's cluster identity.
         got: ClusterId,
+    },
+    /// The bundle's committee of the pinned epoch is not the pinned one.
+    AnotherCheckpoint {
+        /// The pinned epoch.
+        epoch: u64,
+        /// The digest of the pinned committee.
+        expected: CommitteeDigest,
+        /// The digest of the bundle's committee.
+        got: CommitteeDigest,
+    },
+    /// The certificate of a handoff is not well formed.
+    Handoff(CertificateError),
+    /// A committee does not follow from the one before it.
+    Chain(ChainError),
+    /// The certificate was issued after its epoch closed.
+    AfterClosing {
+        /// The closing, seconds since 1970.
+        expected: u64,
+        /// The time of issue, seconds since 1970.
+        got: u64,
+    },
+    /// The block of the log head came after the last one of the epoch.
+    AfterLastBlock {
+        /// The height of the epoch's last block.
+        expected: u64,
+        /// The height of the log head.
+        got: u64,
+    },
+    /// The proof that the statement is sealed is not well formed.
+    SealPath(DecodeError),
+    /// The proof is not of the seal that the committees name.
+    AnotherSeal {
+        /// The identity of that seal.
+        expected: StatementId,
+        /// The identity of the seal that follows from the proof.
+        got: StatementId,
     },
     /// The committee that the certificate names is not the one in the bundle.
     AnotherCommittee {
@@ -170,8 +209,11 @@ impl Invalid {
         match self {
             Self::Bundle(_) => Check::Bundle,
             Self::Certificate(_) => Check::Certificate,
-            Self::Committee(_) => Check::Committee,
+            Self::Committee(_) | Self::Handoff(_) => Check::Committee,
             Self::AnotherCluster { .. } => Check::Identity,
+            Self::Chain(_) | Self::AnotherCheckpoint { .. } => Check::Chain,
+            Self::AfterClosing { .. } | Self::AfterLastBlock { .. } => Check::Closing,
+            Self::SealPath(_) | Self::AnotherSeal { .. } => Check::Seal,
             Self::AnotherCommittee { .. } | Self::AnotherEpoch { .. } => Check::Epoch,
             Self::BitmapSize { .. } | Self::BelowQuorum { .. } => Check::Signers,
             Self::Possession(_) => Check::Possession,
@@ -205,8 +247,16 @@ impl Invalid {
         match self {
             Self::Bundle(_) => "the bundle is damaged, or is not a bundle",
             Self::Certificate(_) => "the certificate is damaged or forged",
-            Self::Committee(_) => "the committee in the bundle is damaged or forged",
+            Self::Committee(_) | Self::Handoff(_) => "a committee in the bundle is damaged or forged",
             Self::AnotherCluster { .. } => "the certificate is by another cluster than the one you trust",
+            Self::AnotherCheckpoint { .. } => "the bundle has other committees than the one that you pinned",
+            Self::Chain(_) => "the committees in the bundle are forged: one does not follow from the one before",
+            Self::AfterClosing { .. } | Self::AfterLastBlock { .. } => {
+                "the certificate was made after its committee had handed over"
+            }
+            Self::SealPath(_) | Self::AnotherSeal { .. } => {
+                "the proof that the certificate is sealed is damaged or forged"
+            }
             Self::AnotherCommittee { .. } | Self::AnotherEpoch { .. } => {
                 "the certificate is not by the committee in the bundle"
             }
@@ -255,6 +305,15 @@ impl Invalid {
             Self::Certificate(error) => error.comparison(),
             Self::Committee(error) => error.comparison(),
             Self::AnotherCluster { expected, got } => Comparison::new(&"cluster", expected, got),
+            Self::AnotherCheckpoint { epoch, expected, got } => {
+                Comparison::new(&format_args!("committee of epoch {epoch}"), expected, got)
+            }
+            Self::Handoff(error) => error.comparison().within("handoff"),
+            Self::Chain(error) => error.comparison(),
+            Self::AfterClosing { expected, got } => at_most("issued_at", expected, got),
+            Self::AfterLastBlock { expected, got } => at_most("height of the log head", expected, got),
+            Self::SealPath(error) => error.comparison().within("seal path"),
+            Self::AnotherSeal { expected, got } => Comparison::new(&"seal", expected, got),
             Self::AnotherCommittee { expected, got } => Comparison::new(&"committee of the certificate", expected, got),
             Self::AnotherEpoch { expected, got } => Comparison::new(&"epoch of the certificate", expected, got),
             Self::BitmapSize { expected, got } => Comparison::new(&"size of the signer bitmap", expected, got),
@@ -270,9 +329,7 @@ impl Invalid {
             Self::Proof(error) => error.comparison(),
             Self::Block(error) => error.comparison(),
             Self::BlockOfAnotherCluster { expected, got } => Comparison::new(&"cluster of the block", expected, got),
-            Self::BlockBeyondHead { expected, got } => {
-                Comparison::new(&"height of the block", &format_args!("at most {expected}"), got)
-            }
+            Self::BlockBeyondHead { expected, got } => at_most("height of the block", expected, got),
             Self::BlockPathLength { expected, got } => {
                 Comparison::new(&"path of the block", &format_args!("{expected} hashes"), got)
             }
@@ -302,15 +359,20 @@ impl Invalid {
                 Some(ComparedTimes { expected: now.saturating_add(CLOCK_TOLERANCE), got: *issued_at })
             }
             Self::Expired { expires_at, now } => Some(ComparedTimes { expected: *now, got: *expires_at }),
+            Self::AfterClosing { expected, got } => Some(ComparedTimes { expected: *expected, got: *got }),
             _ => None,
         }
     }
 }
 
+fn at_most(subject: &str, expected: &u64, got: &u64) -> Comparison {
+    Comparison::new(&subject, &format_args!("at most {expected}"), got)
+}
+
 /// The two times that a check compared, in seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ComparedTimes {
-    /// The bound. Check `time`: the latest time of issue that passes. Check `expiry`: the time that the expiry must be later than.
+    /// The bound. Checks `time` and `closing`: the latest time of issue that passes. Check `expiry`: the time that the expiry must be later than.
     pub expected: u64,
     /// The certificate's time.
     pub got: u64,
@@ -360,9 +422,53 @@ pub enum Missing {
     /// The caller gave no trusted cluster identity.
     #[error("no trusted cluster identity was given")]
     Identity,
-    /// The certificate was made by the committee of a later epoch.
-    #[error("the certificate is by the committee of a later epoch, which this verifier cannot follow")]
-    LaterEpoch,
+    /// The certificate of a handoff has a newer format.
+    #[error("version {0} of a handoff's certificate is unknown to this verifier")]
+    HandoffVersion(u8),
+    /// The certificate of a handoff is of another kind.
+    #[error("statement kind {0} in place of a handoff is unknown to this verifier")]
+    HandoffKind(u16),
+    /// The proof of a seal has a newer format.
+    #[error("seal path version {0} is unknown to this verifier")]
+    SealPathVersion(u8),
+    /// The bundle starts with a later committee, and the caller pins none.
+    #[error("the bundle starts with the committee of epoch {epoch}, and none of its committees was pinned")]
+    Checkpoint {
+        /// The epoch of its first committee.
+        epoch: u64,
+    },
+    /// The bundle has no committee of the certificate's epoch.
+    #[error("the certificate is of epoch {epoch}, and the bundle has the committees of the epochs {first} to {last}")]
+    Epoch {
+        /// The certificate's epoch.
+        epoch: u64,
+        /// The first epoch in the bundle.
+        first: u64,
+        /// The last epoch in the bundle.
+        last: u64,
+    },
+    /// The bundle has no committee of the pinned epoch.
+    #[error("the bundle has the committees of the epochs {first} to {last}, and not of {epoch}, which you pinned")]
+    PinnedEpoch {
+        /// The pinned epoch.
+        epoch: u64,
+        /// The first epoch in the bundle.
+        first: u64,
+        /// The last epoch in the bundle.
+        last: u64,
+    },
+    /// The bundle ends before the committee that names the seal.
+    #[error("the bundle has no committee of epoch {needed}, which names the seal")]
+    SealingEpoch {
+        /// The epoch of that committee.
+        needed: u64,
+    },
+    /// A seal is demanded, and the certificate is not sealed.
+    #[error("the certificate is not sealed: {}", .state.reason())]
+    Seal {
+        /// Why it is not.
+        state: SealState,
+    },
     /// The caller gave neither a file nor a digest.
     #[error("no file and no digest was given to compare with the certificate")]
     Subject,
@@ -380,9 +486,13 @@ impl Missing {
             Self::EvidenceOfLaterEpoch => Check::Accused,
             Self::BlockContent(_) => Check::Ops,
             Self::ProofVersion(_) | Self::BlockVersion(_) | Self::OpVersion(_) => Check::Proof,
-            Self::CommitteeVersion(_) | Self::Policy(_) => Check::Committee,
+            Self::CommitteeVersion(_) | Self::Policy(_) | Self::HandoffVersion(_) | Self::HandoffKind(_) => {
+                Check::Committee
+            }
             Self::Identity => Check::Identity,
-            Self::LaterEpoch => Check::Epoch,
+            Self::Checkpoint { .. } | Self::PinnedEpoch { .. } => Check::Chain,
+            Self::Epoch { .. } => Check::Epoch,
+            Self::SealPathVersion(_) | Self::SealingEpoch { .. } | Self::Seal { .. } => Check::Seal,
             Self::Subject => Check::Digest,
         }
     }

@@ -46,7 +46,10 @@ impl Checker {
         let judged = {
             let known = &mut *self.known();
             let cluster = known.committee.as_ref().map(|committee| committee.cluster());
-            known.log.verifier.judge_op(bundle, &LogVerifyOptions { cluster, wanted: Some(op), now: now() })
+            known
+                .log
+                .verifier
+                .judge_op(bundle, &LogVerifyOptions { trust: cluster.into(), wanted: Some(op), now: now() })
         };
         let (proof, certificate) = match judged.proved() {
             Ok((proof, certificate)) => (proof, certificate.clone()),
@@ -69,7 +72,7 @@ impl Checker {
         let judged = {
             let known = &mut *self.known();
             let cluster = known.committee.as_ref().map(|committee| committee.cluster());
-            known.log.verifier.judge_head(bundle, &LogVerifyOptions { cluster, wanted: None, now: now() })
+            known.log.verifier.judge_head(bundle, &LogVerifyOptions { trust: cluster.into(), wanted: None, now: now() })
         };
         match judged.proved() {
             Ok((_, certificate)) => self.check_head(certificate),

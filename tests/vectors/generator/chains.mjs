@@ -1,5 +1,5 @@
 // Chains of later committees: cases with the check that refuses them.
-import { STATEMENT_DST, aggregate, decodeSignature, hashToG2, sign } from "../../independent/bls.mjs";
+import { STATEMENT_DST, aggregate, decodeSignature, hashToG2, publicKey, sign } from "../../independent/bls.mjs";
 import { u64 } from "../../independent/bytes.mjs";
 import { encodeBitmap, encodeBodyCertificate } from "../../independent/certificate.mjs";
 import { committeeDigest, encodeCommittee } from "../../independent/committee.mjs";
@@ -9,13 +9,15 @@ import { KIND_HANDOFF, KIND_LOG_HEAD, encodeHandoffBody, encodeStatement } from 
 import { toHex } from "../../independent/text.mjs";
 import { makeEpochs, theEpochs } from "./epochs.mjs";
 import { infinity, keyNotInSubgroup, keyNotOnCurve, signatureNotInSubgroup } from "./points.mjs";
-import { committeeNamed, firstQuorum, patched } from "./world.mjs";
+import { committeeNamed, firstQuorum, patched, voteSecret } from "./world.mjs";
+
+const operatorKey = () => publicKey(voteSecret("operator"));
 
 const DESCRIPTION =
   "Chains of committees from the genesis on; bytes in hex. Each link has the certificate of the handoff, the committee that it hands over to, and the identity of the seal that its history names." +
   " `refused` is null, or the check that refuses the chain and the epoch that does not follow. `pops`: the proofs of possession of the genesis; those of later committees are never looked at.";
 
-class ChainFile {
+export class ChainFile {
   constructor(world) {
     this.cases = [];
     Object.assign(this, world);
@@ -86,6 +88,8 @@ function fill(file) {
   file.add("next_not_the_signed", "The handoff is to a committee of other members.", [{ ...one, committee: link(1, { committee: { members: epochs[1].committee.members.slice(1) } }).committee }], "next", 1);
   file.add("height_not_above", "The handoff to epoch 2 was decided in the block of that to epoch 1.", [one, link(2, { handoff: { height: epochs[0].handoff.height } })], "height", 2);
 
+  file.add("policy_changed", "Epoch 2 has an operator, which the genesis had not.", [one, link(2, { committee: { policy: 1, operator: operatorKey() } })], "policy", 2);
+
   const refused = (name, about, fields) => file.add(name, about, [one, link(2, fields)], "handoff", 2);
   refused("below_quorum", "Two of four signed.", { signers: [0, 1] });
   refused("committee_of_another", "The certificate names the genesis.", { certificate: { committee: cluster } });
@@ -128,6 +132,13 @@ export function chainsFile() {
   long.add("eighteen_handoffs", "More than sixteen.", links);
   const votes = (statement) => aggregate([0, 1, 2].map((i) => sign(patched(statement, 96, u64(1)), long.epochs[16].committee.members[i].secret, STATEMENT_DST)));
   long.add("seventeenth_not_signed", "The members of epoch 16 signed another closing.", [...links.slice(0, 16), long.link(17, { votes }), links[17]], "handoff", 17);
+  const operated = (operator) => new ChainFile(makeEpochs("operated", [1, 1, 1], [0, 0, 0], { rules: { policy: 1, operator } }));
+  const ours = operated(operatorKey());
+  const [first, second] = [ours.link(1, { committee: { policy: 1, operator: operatorKey() } }), ours.link(2, { committee: { policy: 1, operator: operatorKey() } })];
+  ours.add("operator_kept", "A cluster with an operator.", [first, second]);
+  ours.add("operator_changed", "Epoch 2 has another operator.", [first, ours.link(2, { committee: { policy: 1, operator: publicKey(voteSecret("another operator")) } })], "policy", 2);
+  ours.add("operator_gone", "Epoch 1 has none.", [ours.link(1)], "policy", 1);
+  file.cases.push(...ours.cases.map((one) => ({ ...one, ...ours.genesis })));
   file.cases.push(...long.cases.map((one) => ({ ...one, ...long.genesis })));
   return file;
 }

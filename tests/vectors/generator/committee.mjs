@@ -24,7 +24,9 @@ function alteredFields(file) {
   at("cluster_last_byte_not_zero", "A genesis names no cluster.", 47, 1, "invalid", "committee");
   at("previous_not_zero", "A genesis has no previous committee.", 48, 1, "invalid", "committee");
   at("nonce_altered", "One bit of the nonce.", 80, encoding()[80] ^ 1, "invalid", "identity");
-  at("policy_operator", "Policy 1 is unknown in this version.", 96, 1, "cannot-check", "committee");
+  at("policy_operator_without_key", "An operator without a key.", 96, 1, "invalid", "committee");
+  at("policy_operator_with_key", "An operator whose key is the number 1, which is no point: nobody looks at it here.", 96, concat(Uint8Array.of(1), encoding().slice(97, 147), Uint8Array.of(1)), "invalid", "identity");
+  at("policy_two", "Policy 2.", 96, 2, "cannot-check", "committee");
   at("policy_unknown", "Policy 255.", 96, 255, "cannot-check", "committee");
   at("fault_rule_zero", "Fault rule 0.", 97, 0, "invalid", "committee");
   at("fault_rule_two", "Fault rule 2.", 97, 2, "invalid", "committee");
@@ -88,12 +90,12 @@ function order(file) {
   on("version_unknown_and_nothing_behind", "Eight bytes.", concat(utf8("vouchcm"), u8(2)), "cannot-check");
   on("version_unknown_and_rubbish_behind", "Nothing behind an unknown version is decoded.", concat(utf8("vouchcm"), u8(2), new Uint8Array(500).fill(0xff)), "cannot-check");
   on("magic_wrong_and_version_unknown", "The tag comes first.", patched(encoding(), 6, Uint8Array.of(0x6e, 2)), "invalid");
-  on("policy_unknown_and_nothing_behind", "97 bytes.", patched(encoding(), 96, 1).slice(0, 97), "cannot-check");
-  on("policy_unknown_and_fault_rule_unknown", "The fault rule is behind the policy.", patched(encoding(), 96, Uint8Array.of(1, 9)), "cannot-check");
-  on("policy_unknown_and_operator_key", "The operator key is behind the policy.", patched(patched(encoding(), 96, 1), 100, 1), "cannot-check");
-  on("policy_unknown_and_epoch_one", "The epoch is before the policy.", patched(patched(encoding(), 96, 1), 8, u64(1)), "invalid");
-  on("policy_unknown_and_previous_not_zero", "The previous digest is before the policy.", patched(flipped(encoding(), 48), 96, 1), "invalid");
-  on("policy_unknown_and_pop_missing", "The PoPs are counted behind the policy.", patched(encoding(), 96, 1), "cannot-check", { pops: committeeNamed("n4").pops.slice(0, 3) });
+  on("policy_unknown_and_nothing_behind", "97 bytes.", patched(encoding(), 96, 2).slice(0, 97), "cannot-check");
+  on("policy_unknown_and_fault_rule_unknown", "The fault rule is behind the policy.", patched(encoding(), 96, Uint8Array.of(2, 9)), "cannot-check");
+  on("policy_unknown_and_operator_key", "The operator key is behind the policy.", patched(patched(encoding(), 96, 2), 100, 1), "cannot-check");
+  on("policy_unknown_and_epoch_one", "The epoch is before the policy.", patched(patched(encoding(), 96, 2), 8, u64(1)), "invalid");
+  on("policy_unknown_and_previous_not_zero", "The previous digest is before the policy.", patched(flipped(encoding(), 48), 96, 2), "invalid");
+  on("policy_unknown_and_pop_missing", "The PoPs are counted behind the policy.", patched(encoding(), 96, 2), "cannot-check", { pops: committeeNamed("n4").pops.slice(0, 3) });
 }
 
 // 1000 members are decoded and 1001 are not. The members are fictitious: no check here reaches their keys.

@@ -1,16 +1,17 @@
 // Committees after the genesis, with the handoffs and seals between them.
 //   member i of epoch e: the node key of `epochs/i`, the vote key of `epochs/i of e`
 //   epoch e:             closes 600 s after it began, at block 10 (e + 1), with the log root of the text `log e`
-//   statement j of e:    kind 1, with the root of the text `statement j of e`
+//   statement j of e:    kind 1, of one receipt: that of `epochs e/j`
 import { ed25519 } from "@noble/curves/ed25519.js";
 import { STATEMENT_DST, aggregate, publicKey, sign } from "../../independent/bls.mjs";
 import { compare, concat, derive, u64, utf8 } from "../../independent/bytes.mjs";
 import { decodeHandoffCertificate, decodeSealCertificate, encodeBitmap, encodeBodyCertificate } from "../../independent/certificate.mjs";
 import { decodeGenesis, decodeLater } from "../../independent/committee.mjs";
 import { NO_HISTORY, decodeSealPath, encodeSealPath, historyAfter, isSealed, sealTree } from "../../independent/epochs.mjs";
-import { KIND_HANDOFF, KIND_SEAL, encodeHandoffBody, encodeSealBody, encodeStatement, encodeStoredBody, statementIdentity } from "../../independent/statement.mjs";
+import { pathLength } from "../../independent/merkle.mjs";
+import { KIND_HANDOFF, KIND_SEAL, encodeHandoffBody, encodeSealBody, encodeStatement, statementIdentity } from "../../independent/statement.mjs";
 import { toHex } from "../../independent/text.mjs";
-import { ISSUED, firstQuorum, flipped, makeCommittee, nodeSecret, patched, voteSecret } from "./world.mjs";
+import { ISSUED, firstQuorum, flipped, makeBatch, makeCommittee, nodeSecret, patched, receiptOf, voteSecret } from "./world.mjs";
 
 const DESCRIPTION =
   "A cluster of 1, 4, 7 and 4 members; bytes in hex. Each epoch has its committee, the handoff to the next one, and the seal of it by the next one, each with the signed statement, its identity and a certificate;" +
@@ -27,7 +28,7 @@ function membersOf(label, epoch, n) {
 }
 
 // What the committee says of itself, signed by its first quorum.
-function certified(committee, epoch, cluster, kind, body) {
+export function certified(committee, epoch, cluster, kind, body) {
   const statement = encodeStatement({ kind, epoch, cluster, committee: committee.digest, body });
   const signers = firstQuorum(committee);
   const signature = aggregate(signers.map((i) => sign(statement, committee.members[i].secret, STATEMENT_DST)));
@@ -35,27 +36,24 @@ function certified(committee, epoch, cluster, kind, body) {
   return { statement, identity: statementIdentity(statement), certificate };
 }
 
-function storedIdentity(committee, epoch, cluster, j) {
-  const root = derive("vouch test root v1", utf8(`statement ${j} of ${epoch}`));
-  const body = encodeStoredBody({ issuedAt: ISSUED + 600 * epoch + j, count: 1, root });
-  return statementIdentity(encodeStatement({ epoch, cluster, committee: committee.digest, body }));
-}
+const storedBatch = (label, committee, epoch, cluster, j) =>
+  makeBatch(committee, [receiptOf(`${label} ${epoch}/${j}`)], { issuedAt: ISSUED + 600 * epoch + j, statement: { epoch, cluster } });
 
 let made;
 export const theEpochs = () => (made ??= makeEpochs("epochs", SIZES, STATEMENTS));
 
-// A cluster with committees of these sizes, each of which certified so many statements.
-export function makeEpochs(label, sizes, counts) {
+// A cluster with committees of these sizes, each of which certified so many statements. `alter(members, epoch)` replaces members.
+export function makeEpochs(label, sizes, counts, { alter = (members) => members, rules = {} } = {}) {
   const epochs = [];
   let cluster;
   for (const [epoch, n] of sizes.entries()) {
-    const members = membersOf(label, epoch, n);
-    let committee = makeCommittee(label, members);
+    const members = alter(membersOf(label, epoch, n), epoch);
+    let committee = makeCommittee(label, members, rules);
     if (epoch === 0) cluster = committee.digest;
     else {
       const before = epochs[epoch - 1];
       const history = epoch === 1 ? NO_HISTORY : historyAfter(before.history, epochs[epoch - 2].handoff.identity, epochs[epoch - 2].seal.identity);
-      committee = makeCommittee(label, members, { epoch, cluster, previous: before.committee.digest, nonce: new Uint8Array(16), history });
+      committee = makeCommittee(label, members, { ...rules, epoch, cluster, previous: before.committee.digest, nonce: new Uint8Array(16), history });
       committee.history = history;
       const handoff = { closing: ISSUED + 600 * epoch, next: committee.digest, height: 10 * epoch, logRoot: derive("vouch test root v1", utf8(`log ${epoch - 1}`)) };
       before.handoff = { ...handoff, ...certified(before.committee, epoch - 1, cluster, KIND_HANDOFF, encodeHandoffBody(handoff)) };
@@ -63,8 +61,9 @@ export function makeEpochs(label, sizes, counts) {
       const seal = { epoch: epoch - 1, committee: before.committee.digest, count: tree.count, root: tree.root };
       before.seal = { ...seal, tree, ...certified(committee, epoch, cluster, KIND_SEAL, encodeSealBody(seal)) };
     }
-    const statements = Array.from({ length: counts[epoch] }, (_, j) => storedIdentity(committee, epoch, cluster, j));
-    epochs.push({ epoch, committee, history: committee.history ?? NO_HISTORY, statements });
+    const batches = Array.from({ length: counts[epoch] }, (_, j) => storedBatch(label, committee, epoch, cluster, j));
+    const statements = batches.map(({ statement }) => statementIdentity(statement));
+    epochs.push({ epoch, committee, history: committee.history ?? NO_HISTORY, batches, statements });
   }
   return { cluster, epochs };
 }
@@ -89,16 +88,18 @@ function shown({ epoch, committee, history, statements, handoff, seal }) {
 // Well-formed paths that prove nothing: of the statement in the seal.
 function notSealed({ tree, ...seal }, [identity]) {
   if (identity === undefined) return [];
-  const { index, path } = tree.path(identity);
-  const cases = [
-    { about: "The index is that of another.", index: index ^ 1, path },
-    { about: "The index is not below the count.", index: index + 8, path },
-    { about: "One hash too many.", index, path: [...path, seal.root] },
-    ...(path.length === 0 ? [] : [{ about: "One hash too few.", index, path: path.slice(1) }, { about: "Another hash.", index, path: [seal.root, ...path.slice(1)] }]),
-  ];
+  const good = tree.path(identity);
+  const { count, index, path } = good;
+  const cases = [{ about: "Of one statement alone.", count: 1, index: 0, path: [] }].filter(() => count > 1);
+  if (path.length > 0) cases.push({ ...good, about: "Another hash.", path: [seal.root, ...path.slice(1)] });
+  const other = index ^ 1;
+  if (other < count) cases.push({ ...good, about: "The index is that of its neighbour.", index: other });
+  if (pathLength(index, count + 1) === path.length) cases.push({ ...good, about: "One statement more.", count: count + 1 });
   return cases.map(({ about, ...wrong }) => {
     if (isSealed(seal, identity, wrong)) throw new Error(`${about} It proves something.`);
-    return { about, identity: toHex(identity), path: toHex(encodeSealPath(wrong)) };
+    const bytes = encodeSealPath(wrong);
+    decodeSealPath(bytes);
+    return { about, identity: toHex(identity), path: toHex(bytes) };
   });
 }
 
@@ -122,7 +123,8 @@ function invalid({ epochs }) {
   add("committee", "epoch_too_large", "Epoch 2^53.", patched(second, 8, concat(new Uint8Array(6), Uint8Array.of(32, 0))));
   add("committee", "nonce", "Only a genesis has a nonce.", flipped(second, 80));
   add("committee", "version_2", "An unknown version.", patched(second, 7, 2), "cannot-check");
-  add("committee", "policy_operator", "Policy 1 is unknown in this version.", patched(second, 96, 1), "cannot-check");
+  add("committee", "policy_2", "An unknown policy.", patched(second, 96, 2), "cannot-check");
+  add("committee", "operator_without_key", "An operator without a key.", patched(second, 96, 1));
   add("committee", "fault_rule", "An unknown fault rule.", patched(second, 97, 2));
   add("committee", "operator_key", "An open committee with an operator key.", flipped(second, 100));
   add("committee", "first_not_after_genesis", "Epoch 1, after another committee than the genesis.", flipped(first, 48));
@@ -148,9 +150,13 @@ function invalid({ epochs }) {
   const path = encodeSealPath(epochs[0].seal.tree.path(epochs[0].statements[0]));
   add("path", "tag", "Another tag.", flipped(path, 6));
   add("path", "version_2", "An unknown version.", patched(path, 7, 2), "cannot-check");
-  add("path", "index_too_large", "An index of 2^53 - 1.", patched(path, 8, u64(Number.MAX_SAFE_INTEGER)));
+  add("path", "count_0", "An empty seal proves nothing.", encodeSealPath({ count: 0, index: 0, path: [] }));
+  add("path", "count_too_large", "A count of 2^53.", patched(path, 8, concat(new Uint8Array(6), Uint8Array.of(32, 0))));
+  add("path", "index_not_below_count", "Index 5 of 5.", patched(path, 16, u64(5)));
+  add("path", "index_too_large", "An index of 2^53.", patched(path, 16, concat(new Uint8Array(6), Uint8Array.of(32, 0))));
   add("path", "part_of_a_hash", "The last hash lacks a byte.", path.slice(0, -1));
-  add("path", "too_long", "54 hashes.", concat(path.slice(0, 16), new Uint8Array(54 * 32)));
+  add("path", "hash_missing", "One hash too few.", path.slice(0, -32));
+  add("path", "hash_too_many", "One hash too many.", concat(path, new Uint8Array(32)));
   return cases;
 }
 

@@ -224,6 +224,7 @@ function epochsExample() {
   const pathTable = table(encodeSealPath(path), [
     [7, "tag", '"vouchsp"'],
     [1, "version", "1"],
+    [8, "count", `${path.count}`],
     [8, "index", `${path.index}`],
     ...path.path.map((_, i) => [32, i === 0 ? "path" : ""]),
   ]);

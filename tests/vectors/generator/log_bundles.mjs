@@ -1,10 +1,10 @@
 // Bundles of log heads, of blocks and of evidence: cases with the expected answers of the verifier.
 import { ed25519 } from "@noble/curves/ed25519.js";
 import { BLOCK_MEDIA_TYPE, EVIDENCE_MEDIA_TYPE, HEAD_MEDIA_TYPE, OP_MEDIA_TYPE } from "../../independent/bundle.mjs";
-import { concat, u32 } from "../../independent/bytes.mjs";
+import { concat, u32, u64 } from "../../independent/bytes.mjs";
 import * as log from "../../independent/log.mjs";
 import { toBase58, toBase64url } from "../../independent/text.mjs";
-import { blockBytes, blockPathOf, certifyHead, headOf, makeBlock, makeOp, theLog } from "./log_world.mjs";
+import { blockBytes, blockPathOf, certifyHead, epochAfter, headOf, makeBlock, makeOp, theLog } from "./log_world.mjs";
 import { NOW, baseCertificate, bundleObject, committeeNamed, flipped, nodeSecret, patched } from "./world.mjs";
 
 const FORMAT =
@@ -213,8 +213,22 @@ function evidence(file) {
   add("with_an_altered_signature", "One bit of the second signature.", { evidence: flipped(all.precommits, all.precommits.length - 40) }, "invalid", "conflict");
 }
 
+// The epoch of the head ended at a block.
+function epochs(file) {
+  const { committee, blocks, bases } = file;
+  for (const of of ["head", "block"]) {
+    const on = (name, about, epoch, verdict, check = null) => file.add(of, name, about, { bundle: JSON.stringify({ ...bases[of], epochs: [epoch] }) }, verdict, check);
+    const at = (height) => epochAfter(committee, blocks, height);
+    on("epoch_ended_at_the_head", "The head is of the epoch's last block.", at(7), "valid");
+    on("epoch_ended_before_the_head", "The epoch's last block is before the head.", at(6), "invalid", "closing");
+    on("chain_of_another_height", "The committee signed another height.", { ...at(7), handoff: toBase64url(patched(new Uint8Array(Buffer.from(at(7).handoff, "base64url")), 88, u64(8))) }, "invalid", "chain");
+    file.add(of, "with_a_seal", "A key that only the bundle of a file may have.", { bundle: JSON.stringify({ ...bases[of], sealed: "" }) }, "invalid", "bundle");
+  }
+  file.add("evidence", "in_a_bundle_with_a_later_epoch", "This version does not follow evidence into later epochs.", { bundle: JSON.stringify({ ...bases.evidence, epochs: [epochAfter(committee, blocks, 7)] }) }, "cannot-check", "accused");
+}
+
 export function logBundlesFile() {
   const file = new LogBundleFile();
-  for (const part of [texts, certificates, heads, blocksOf, evidence]) part(file);
+  for (const part of [texts, certificates, heads, blocksOf, evidence, epochs]) part(file);
   return file;
 }

@@ -5,11 +5,13 @@ import { ed25519 } from "@noble/curves/ed25519.js";
 import { STATEMENT_DST, aggregate, sign } from "../../independent/bls.mjs";
 import { OP_MEDIA_TYPE } from "../../independent/bundle.mjs";
 import { concat, utf8 } from "../../independent/bytes.mjs";
+import { NO_HISTORY } from "../../independent/epochs.mjs";
 import { encodeBitmap, encodeBodyCertificate } from "../../independent/certificate.mjs";
 import * as log from "../../independent/log.mjs";
-import { encodeHeadBody, encodeStatement, KIND_LOG_HEAD } from "../../independent/statement.mjs";
+import { encodeHandoffBody, encodeHeadBody, encodeStatement, KIND_HANDOFF, KIND_LOG_HEAD } from "../../independent/statement.mjs";
 import { toBase64url } from "../../independent/text.mjs";
-import { ISSUED, bundleObject, committeeNamed, firstQuorum, nodeSecret, nonceOf } from "./world.mjs";
+import { certified } from "./epochs.mjs";
+import { ISSUED, bundleObject, committeeNamed, firstQuorum, makeCommittee, makeMembers, nodeSecret, nonceOf } from "./world.mjs";
 
 const ZERO = new Uint8Array(32);
 export const OPS_OF_BLOCKS = [1, 2, 3, 5, 1, 4, 2];
@@ -90,6 +92,14 @@ export const blockBytes = ({ header, ops }) => concat(header, ...ops.map(({ sign
 export const blockPathOf = (blocks, height) => concat(...log.logTree.pathOf(blocks.map(({ digest }) => log.logTree.leafHash(digest)), height - 1));
 
 export const opBundleObject = (committee, certificate, proof) => ({ ...bundleObject(committee, certificate), type: OP_MEDIA_TYPE, proof: toBase64url(proof) });
+
+// The entry of a bundle for epoch 1, to which the committee handed over at a block.
+export function epochAfter(committee, blocks, height) {
+  const next = makeCommittee("after", makeMembers("after", 4), { epoch: 1, cluster: committee.digest, previous: committee.digest, nonce: new Uint8Array(16), history: NO_HISTORY });
+  const body = encodeHandoffBody({ closing: ISSUED + 600, next: next.digest, height, logRoot: rootOfBlocks(blocks.slice(0, height)) });
+  const { certificate } = certified(committee, 0, committee.digest, KIND_HANDOFF, body);
+  return { handoff: toBase64url(certificate), committee: toBase64url(next.encoding) };
+}
 
 let made;
 // The log of the committee n4 that most cases use.

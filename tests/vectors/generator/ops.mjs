@@ -1,12 +1,12 @@
 // Bundles of ops: cases with the expected answers of the verifier.
-import { concat, u32, utf8 } from "../../independent/bytes.mjs";
+import { concat, u32, u64, utf8 } from "../../independent/bytes.mjs";
 import { MEDIA_TYPE } from "../../independent/bundle.mjs";
 import { encodeBodyCertificate } from "../../independent/certificate.mjs";
 import * as log from "../../independent/log.mjs";
 import { pathLength, rootOf as receiptRoot } from "../../independent/merkle.mjs";
 import { encodeHeadBody } from "../../independent/statement.mjs";
 import { toBase58, toBase64url, toHex } from "../../independent/text.mjs";
-import { certifyHead, headOf, leafOf, makeBlock, makeOp, opBundleObject, proofOf, theLog } from "./log_world.mjs";
+import { certifyHead, epochAfter, headOf, leafOf, makeBlock, makeOp, opBundleObject, proofOf, theLog } from "./log_world.mjs";
 import { NOW, baseCertificate, bundleObject, committeeNamed, flipped, nodeSecret, patched } from "./world.mjs";
 
 const FORMAT =
@@ -241,9 +241,19 @@ function inclusion(file) {
   not("time")("head_61_seconds_ahead", "The head's time is now + 61.", { now: head.time - 61, times: { expected: head.time - 1, got: head.time } });
 }
 
+// The epoch of the head ended at a block.
+function epochs(file) {
+  const { committee, blocks, base } = file;
+  const on = (name, about, epoch, verdict, check = null) => file.add(name, about, { bundle: JSON.stringify({ ...JSON.parse(base), epochs: [epoch] }) }, verdict, check);
+  const at = (height) => epochAfter(committee, blocks, height);
+  on("epoch_ended_at_the_head", "The head is of the epoch's last block.", at(7), "valid");
+  on("epoch_ended_before_the_head", "The epoch's last block is before the head.", at(6), "invalid", "closing");
+  on("chain_of_another_height", "The committee signed another height.", { ...at(7), handoff: toBase64url(patched(new Uint8Array(Buffer.from(at(7).handoff, "base64url")), 88, u64(8))) }, "invalid", "chain");
+}
+
 export function opsFile() {
   const file = new OpFile();
-  for (const part of [valid, sizes, bundles, certificates, proofs, inclusion]) part(file);
+  for (const part of [valid, sizes, bundles, certificates, proofs, inclusion, epochs]) part(file);
   return file;
 }
 

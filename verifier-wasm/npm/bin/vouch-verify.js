@@ -21,6 +21,9 @@ Usage: vouch-verify FILE BUNDLE --cluster IDENTITY [options]
   --height HEIGHT     check that the bundle is of the block of this height; or, of a log head, that the log has this height
   --cluster IDENTITY  the cluster that you trust: base58, or 64 hexadecimal digits. Have it from its operators or
                       from your own records, not from a server and not from the bundle
+  --checkpoint EPOCH:DIGEST
+                      a committee of the cluster that you trust as well, from the same source
+  --require-sealed    accept only a certificate that is sealed under the checkpoint
   --now SECONDS       judge as of this time, in whole seconds since 1970, 0 to 9007199254740991 [default: the clock]
   --waive-expiry      accept an expired certificate: replicas need no longer keep the file
   --json              print the report as JSON, and an error as JSON with its text in "error"
@@ -43,7 +46,7 @@ const unreadable = (name, error) => new CannotCheck(`cannot read ${name}: ${REAS
 
 function parse(args) {
   const flag = { type: "boolean", default: false };
-  const options = { cluster: { type: "string" }, digest: { type: "string" }, op: { type: "string" }, height: { type: "string" }, now: { type: "string" }, "waive-expiry": flag, json: flag, help: flag, version: flag };
+  const options = { cluster: { type: "string" }, checkpoint: { type: "string" }, "require-sealed": flag, digest: { type: "string" }, op: { type: "string" }, height: { type: "string" }, now: { type: "string" }, "waive-expiry": flag, json: flag, help: flag, version: flag };
   let parsed;
   try {
     parsed = parseArgs({ args, options, allowPositionals: true, strict: true, tokens: true });
@@ -118,6 +121,10 @@ async function loadVerifier() {
   }
 }
 
+// Options that mean something for the bundle of a file alone.
+const OF_FILES = ["waive-expiry", "require-sealed"];
+const trusted = ({ cluster, checkpoint }) => ({ cluster, checkpoint });
+
 async function judge(names, values) {
   const { digest, op } = values;
   const got = names.map((name) => JSON.stringify(name)).join(", ");
@@ -130,18 +137,18 @@ async function judge(names, values) {
   const { verify } = await loadVerifier();
   const subject = digest === undefined ? { file: await readFileOrInput(names[0]) } : { digest };
   const bundle = await readBundle(names.at(-1));
-  const report = await refusing(() => verify({ ...subject, bundle, cluster: values.cluster, now, waiveExpiry: values["waive-expiry"] }));
+  const report = await refusing(() => verify({ ...subject, bundle, ...trusted(values), requireSealed: values["require-sealed"], now, waiveExpiry: values["waive-expiry"] }));
   return { report };
 }
 
-async function judgeOp(names, { op, digest, height, cluster, now, "waive-expiry": waiveExpiry }) {
+async function judgeOp(names, { op, digest, height, now, ...values }) {
   if (names.length !== 1) throw usage(`expected BUNDLE alone with --op, got ${names.map((name) => JSON.stringify(name)).join(", ") || "no bundle"}`);
-  const other = [digest !== undefined && "digest", height !== undefined && "height", waiveExpiry && "waive-expiry"].find(Boolean);
+  const other = [digest !== undefined && "digest", height !== undefined && "height", ...OF_FILES.filter((name) => values[name])].find(Boolean);
   if (other) throw usage(`--op cannot be used with --${other}`);
   const seconds = secondsOf(now);
   const { verifyOp } = await loadVerifier();
   const bundle = await readBundle(names[0]);
-  return { of: "op", report: await refusing(() => verifyOp({ bundle, cluster, now: seconds, op: op === "any" ? undefined : op })) };
+  return { of: "op", report: await refusing(() => verifyOp({ bundle, ...trusted(values), now: seconds, op: op === "any" ? undefined : op })) };
 }
 
 // Errors of arguments are errors of usage.
@@ -165,7 +172,7 @@ function claimedType(bundle) {
 }
 
 // A bundle alone: that of a log head or of a block. Its type says of which.
-async function judgeAlone(name, { height, cluster, now, "waive-expiry": waiveExpiry }) {
+async function judgeAlone(name, { height, now, ...values }) {
   const seconds = secondsOf(now);
   const wanted = whole("height", height, 1, "a height");
   const bundle = await readBundle(name);
@@ -173,10 +180,10 @@ async function judgeAlone(name, { height, cluster, now, "waive-expiry": waiveExp
   if (type === "application/vnd.vouch.op-proof+json") throw usage(`${name} is the bundle of an op: name the op that you ask for with --op OP, or --op any`);
   const of = OF_TYPES[type];
   if (of === undefined) throw usage(`expected FILE and BUNDLE, or the bundle of a log head or of a block, got ${JSON.stringify(name)} alone`);
-  if (waiveExpiry) throw usage("--waive-expiry is for the bundle of a file");
+  for (const other of OF_FILES) if (values[other]) throw usage(`--${other} is for the bundle of a file`);
   const { verifyHead, verifyBlock } = await loadVerifier();
   const verifyOfLog = of === "head" ? verifyHead : verifyBlock;
-  return { of, report: await refusing(() => verifyOfLog({ bundle, cluster, now: seconds, height: wanted })) };
+  return { of, report: await refusing(() => verifyOfLog({ bundle, ...trusted(values), now: seconds, height: wanted })) };
 }
 
 const EXIT_CODES = { valid: 0, invalid: 1, "cannot-check": 2 };

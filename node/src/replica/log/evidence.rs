@@ -1,7 +1,7 @@
 //! Keeps evidence against members in the data folder.
 
 use vouch_core::bundle::EvidenceBundle;
-use vouch_core::committee::Committee;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::log::Evidence;
 
 use super::LogContext;
@@ -15,7 +15,7 @@ const MAX_FILES: usize = 64;
 
 /// Writes the evidence to a file, and returns its name. `None` if it is there already, or if there are enough. Blocks until the disk has
 /// answered.
-pub(super) fn keep(context: &LogContext, committee: &Committee, found: Evidence) -> Result<Option<String>, FileError> {
+pub(super) fn keep(context: &LogContext, chain: &CommitteeChain, found: Evidence) -> Result<Option<String>, FileError> {
     let disk = context.storage.host.disk();
     let folder = context.folder().join(FOLDER);
     disk.create_folder_durably(&folder, 0o700)?;
@@ -25,7 +25,7 @@ pub(super) fn keep(context: &LogContext, committee: &Committee, found: Evidence)
     if disk.exists(&path)? || disk.list(&folder)?.len() >= MAX_FILES {
         return Ok(None);
     }
-    disk.write_durably(&path, EvidenceBundle::new(found, committee).to_json().as_bytes(), 0o600)?;
+    disk.write_durably(&path, EvidenceBundle::new(found, chain).to_json().as_bytes(), 0o600)?;
     Ok(Some(format!("{FOLDER}/{name}")))
 }
 

@@ -315,8 +315,8 @@ impl LogTask {
 
     fn keep_evidence(&self, found: Evidence) {
         let (context, status) = (self.context.clone(), self.log.status.clone());
-        let (committee, member) = (self.answers.committee().clone(), found.member());
-        self.context.storage.host.spawn_blocking(move || match evidence::keep(&context, &committee, found) {
+        let (chain, member) = (self.answers.committee().clone().into(), found.member());
+        self.context.storage.host.spawn_blocking(move || match evidence::keep(&context, &chain, found) {
             Ok(None) => {}
             Ok(Some(name)) => {
                 let text = format!("log: {member} signed two conflicting messages; the evidence is in {name}");

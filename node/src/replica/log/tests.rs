@@ -121,9 +121,9 @@ async fn an_op_is_decided_once_and_proved_under_a_signed_head() {
     for op in [&first, &second] {
         let id = member.id(op);
         let Message::OpProof { proof, .. } = member.call(LogCall::Proof { op: id, head: 2 }).await else { panic!() };
-        let bundle = OpBundle::new(*proof, &certificate, &member.committee.committee).to_json();
+        let bundle = OpBundle::new(*proof, &certificate, &member.committee.committee.clone().into()).to_json();
         let options = LogVerifyOptions {
-            cluster: Some(member.committee.cluster()),
+            trust: member.committee.cluster().into(),
             wanted: Some(id),
             now: Host::system().unix_seconds(),
         };
@@ -228,8 +228,9 @@ async fn evidence_is_kept_shown_and_verified_also_after_a_restart() {
         (vote, vote.sign(&cluster, 0, &key))
     };
     let found = Evidence::of_votes(cluster, 0, key.node_key(), [vote(1), vote(2)]).unwrap();
-    let name = evidence::keep(&member.context, &member.committee.committee, found).unwrap().unwrap();
-    assert_eq!(evidence::keep(&member.context, &member.committee.committee, found).unwrap(), None, "it is there");
+    let chain = member.committee.committee.clone().into();
+    let name = evidence::keep(&member.context, &chain, found).unwrap().unwrap();
+    assert_eq!(evidence::keep(&member.context, &chain, found).unwrap(), None, "it is there");
     let bundle = std::fs::read(folder.path().join("replica").join(&name)).unwrap();
     let proven = Verifier::new().verify_evidence(&bundle, Some(cluster)).unwrap();
     assert_eq!((proven.evidence(), proven.position()), (&found, 0));

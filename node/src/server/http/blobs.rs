@@ -142,7 +142,7 @@ pub(super) async fn put(
     let certificate = put::put(service.clone(), connection.clone(), body, expires_at).await?;
     let chain = service.members.chain().ok_or_else(|| Problem::internal("a certificate without a committee"))?;
     let location = format!("/v1/blobs/{}", certificate.claim.receipt.digest.to_hex());
-    let encode = move || Bundle::new(&certificate, chain.current()).to_json();
+    let encode = move || Bundle::new(&certificate, &chain).to_json();
     let encoded = EncodedBundle::encode(&service.host, encode).await?;
     let mut response = reply::whole(StatusCode::CREATED, BundleType::File.media_type(), encoded.json);
     reply::insert(response.headers_mut(), header::LOCATION, &location);

@@ -37,7 +37,7 @@ pub(super) async fn get(
             "neither this server nor a connected replica has a certificate for {digest}"
         )));
     };
-    let encode = move || Bundle::new(&certificate, chain.current()).to_json();
+    let encode = move || Bundle::new(&certificate, &chain).to_json();
     let encoded = EncodedBundle::encode(context.members.host(), encode).await?;
     Ok(encoded.response(BundleType::File, &digest.to_hex(), headers))
 }

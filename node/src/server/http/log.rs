@@ -56,7 +56,7 @@ pub(super) async fn head(context: &LogContext, query: &str, headers: &HeaderMap)
         }
     };
     let name = format!("log-head-{}", head.claim.height);
-    let encode = move || HeadBundle::new(&head, chain.current()).to_json();
+    let encode = move || HeadBundle::new(&head, &chain).to_json();
     context.bundle(BundleType::LogHead, &name, headers, encode).await
 }
 
@@ -86,7 +86,7 @@ pub(super) async fn block(
     let chain = context.chain()?;
     let proved = context.log.block(height).await?;
     let name = format!("block-{height}");
-    let encode = move || BlockBundle::new(*proved.block, proved.path, &proved.head, chain.current()).to_json();
+    let encode = move || BlockBundle::new(*proved.block, proved.path, &proved.head, &chain).to_json();
     context.bundle(BundleType::LogBlock, &name, headers, encode).await
 }
 

@@ -97,7 +97,7 @@ impl ServerLog {
             let question = Message::AskOpProof { stream, op, head: head.claim.height };
             match self.ask(member, stream, &question, by).await {
                 Ok(Message::OpProof { proof, .. }) => {
-                    let bundle = OpBundle::new(*proof, head, chain.current());
+                    let bundle = OpBundle::new(*proof, head, &chain);
                     match self.check(op, bundle, &chain).await {
                         Ok(bundle) => return Ok(bundle),
                         Err(why) => {
@@ -114,7 +114,7 @@ impl ServerLog {
 
     async fn check(&self, op: OpId, bundle: OpBundle, chain: &CommitteeChain) -> Result<OpBundle, String> {
         let (verifier, host) = (self.verifier.clone(), self.members.host());
-        let options = LogVerifyOptions { cluster: Some(chain.cluster()), wanted: Some(op), now: host.unix_seconds() };
+        let options = LogVerifyOptions { trust: chain.cluster().into(), wanted: Some(op), now: host.unix_seconds() };
         let checking = host.spawn_blocking(move || {
             let mut verifier = verifier.lock().unwrap_or_else(PoisonError::into_inner);
             let judgement = Verifier::judge_op(&mut verifier, bundle.to_json().as_bytes(), &options);

@@ -1,0 +1,50 @@
+//! The epochs in a bundle, as it states them.
+
+use serde::Serialize;
+
+use crate::committee::CommitteeRecord;
+use crate::digest::CommitteeDigest;
+use crate::verify::BundleCommittees;
+
+/// One epoch, with what changed since the one before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EpochView {
+    /// The epoch.
+    pub epoch: u64,
+    /// The committee's digest.
+    pub committee: CommitteeDigest,
+    /// Number of members.
+    pub members: u16,
+    /// The names of the members that are new. Empty for the first epoch in the bundle.
+    pub joined: Vec<String>,
+    /// The names of the members that left with the epoch before.
+    pub left: Vec<String>,
+    /// When the epoch closed, seconds since 1970. `None` if the bundle shows no end.
+    pub closing: Option<u64>,
+}
+
+impl EpochView {
+    /// The epochs of a bundle.
+    pub(super) fn all(committees: &BundleCommittees) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        let mut before: Option<&CommitteeRecord> = None;
+        let closings = committees.links().iter().map(|link| Some(link.handoff.claim.closing)).chain([None]);
+        let records = [committees.first()].into_iter().chain(committees.links().iter().map(|link| &link.committee));
+        for (record, closing) in records.zip(closings) {
+            let (joined, left) = match before {
+                None => (Vec::new(), Vec::new()),
+                Some(before) => (names_beyond(record, before), names_beyond(before, record)),
+            };
+            let (epoch, committee, members) = (record.epoch(), record.digest(), record.n());
+            all.push(Self { epoch, committee, members, joined, left, closing });
+            before = Some(record);
+        }
+        all
+    }
+}
+
+/// The names of the members of one committee that are not in the other.
+fn names_beyond(own: &CommitteeRecord, other: &CommitteeRecord) -> Vec<String> {
+    let own = own.members().iter().filter(|member| other.position(&member.node_key).is_none());
+    own.map(|member| member.name.to_string()).collect()
+}
