@@ -6,6 +6,9 @@ pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 /// Maximum size of a bundle in bytes.
 pub const MAX_BUNDLE: usize = 8 << 20;
 
+/// Maximum number of later epochs in a bundle: so many handoffs take a verifier seconds, not minutes.
+pub const MAX_EPOCHS: usize = 4096;
+
 /// Maximum number of members in a committee.
 pub const MAX_MEMBERS: u16 = 1000;
 

@@ -191,10 +191,10 @@ impl Verifier {
             let Genuine { certificate, chain, standing, identity } = &genuine;
             // Every genuine certificate is by a committee of the chain.
             let sealed = chain.record(certificate.epoch).unwrap_or_else(|| chain.current().record());
-            genuine.standing.seal = Some(check_seal(&proof, identity, sealed, chain, standing)?);
+            genuine.standing.seal = check_seal(&proof, identity, sealed, chain, standing)?;
         }
         match genuine.standing.seal {
-            Some(state) if options.require_sealed && state != SealState::Sealed => Err(Missing::Seal { state }.into()),
+            state if options.require_sealed && state != SealState::Sealed => Err(Missing::Seal { state }.into()),
             _ => Ok(genuine),
         }
     }
@@ -210,10 +210,8 @@ impl Verifier {
         let statement = signed::check_signers(&certificate, committees.of_certificate(certificate.epoch)?)?;
         let (chain, committee) = self.verify_committees(committees, chain, trust, certificate.epoch)?;
         signed::check_aggregate(&certificate, &committee, &statement.encode())?;
-        if let Some(handoff) = chain.handoff_from(certificate.epoch) {
-            B::check_end(&certificate.claim, handoff)?;
-        }
-        let standing = Standing::new(certificate.epoch, &chain, trust, B::IS_SEALED);
+        let end = chain.handoff_from(certificate.epoch).map(|handoff| B::check_end(&certificate.claim, handoff));
+        let standing = Standing::new(certificate.epoch, &chain, trust, end.transpose()?.unwrap_or(false));
         Ok(Genuine { certificate, chain, standing, identity: statement.id() })
     }
 

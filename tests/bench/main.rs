@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a program for developers")]
 
+mod chain;
 mod get;
 mod log;
 mod log_catch_up;
@@ -27,6 +28,9 @@ fn main() {
     println!("native, medians of {RUNS} interleaved pairs\n");
     if is_wanted("verify") {
         verify::run(RUNS);
+    }
+    if is_wanted("chain") {
+        chain::run(RUNS);
     }
     if is_wanted("put") {
         put::run(RUNS, 256 << 20);

@@ -10,6 +10,7 @@ export const HEAD_MEDIA_TYPE = "application/vnd.vouch.log-head+json";
 export const BLOCK_MEDIA_TYPE = "application/vnd.vouch.log-block+json";
 export const EVIDENCE_MEDIA_TYPE = "application/vnd.vouch.evidence+json";
 const MAX_SIZE = 8 * 1024 * 1024;
+const MAX_EPOCHS = 4096;
 
 function object(value, keys, what) {
   if (!(value instanceof Map)) throw invalid(`${what} is not an object`);
@@ -77,7 +78,8 @@ function decode(bytes, mediaType, values, optional = []) {
   const committee = base64url(start.committee, "the first committee");
   const pops = array(start.pops, "pops").map(pop);
   const handedBy = isGenesis ? undefined : identity(start.handoff, "handoff");
-  const epochs = array(top.epochs, "epochs").map((value, i) => {
+  if (array(top.epochs, "epochs").length > MAX_EPOCHS) throw invalid("too many epochs", { expected: `at most ${MAX_EPOCHS}`, got: `${top.epochs.length}` });
+  const epochs = top.epochs.map((value, i) => {
     // Epoch 1 has no seal to name.
     const seals = isGenesis && i === 0 ? [] : ["seal"];
     const epoch = object(value, ["handoff", "committee", ...seals], `epochs[${i}]`);

@@ -117,18 +117,24 @@ function genuineCertificate(parts, decode, trust, checkEnd) {
   const statement = named("signature", () => checkSignature(certificate, committee, trust.cluster));
   const place = certificate.epoch - committees[0].epoch;
   const end = links[place]?.handoff;
-  if (end !== undefined) named("closing", () => checkEnd(certificate, end));
+  const isFixed = end !== undefined && named("closing", () => checkEnd(certificate, end));
   const closing = end?.closing ?? null;
-  const standing = { trusted_epoch: pinned, handoffs: Math.abs(certificate.epoch - pinned), closing, seal: closing === null ? "open" : "unproved" };
+  const proved = pinned >= certificate.epoch + 2 ? "sealed" : "unpinned";
+  const standing = { trusted_epoch: pinned, handoffs: Math.abs(certificate.epoch - pinned), closing, seal: closing === null ? "open" : isFixed ? proved : "unproved" };
   return { certificate, committee, statement: statementIdentity(statement), sealing: committees[place + 1], seal: links[place + 1]?.seal, standing };
 }
 
+// Both say whether the handoff fixes what the certificate says.
 function checkClosing({ issuedAt }, { closing }) {
   if (issuedAt > closing) throw invalid("issued after its epoch closed", { expected: `at most ${closing}`, got: `${issuedAt}`, times: { expected: closing, got: issuedAt } });
+  return false;
 }
 
-function checkLastBlock(head, { height }) {
+function checkLastBlock(head, { height, logRoot }) {
   if (head.height > height) throw invalid("a block after the last of the epoch", { expected: `at most ${height}`, got: `${head.height}` });
+  if (head.height < height) return false;
+  if (!equal(head.logRoot, logRoot)) throw invalid("another log root than the handoff's", { expected: toHex(logRoot), got: toHex(head.logRoot) });
+  return true;
 }
 
 // The state of the seal of a genuine certificate; `proof` is the bundle's.

@@ -24,6 +24,8 @@ mod verifier;
 
 use serde::Serialize;
 
+#[cfg(feature = "bench")]
+pub use crate::bench::{BareChain, Sample};
 #[cfg(any(feature = "verifier", feature = "client"))]
 pub use crate::digests::*;
 pub use crate::input::InputError;

@@ -233,7 +233,7 @@ pub(super) struct VerifyArgs {
     #[arg(long, value_name = "DIGEST", conflicts_with = "file")]
     pub(super) digest: Option<Digest>,
     /// Check that the cluster's log has this op (base58 or hex), by the op's bundle; any: whichever op the bundle is of
-    #[arg(long, value_name = "OP", conflicts_with_all = ["file", "digest", "waive_expiry"], value_parser = wanted_op)]
+    #[arg(long, value_name = "OP", conflicts_with_all = ["file", "digest", "waive_expiry", "require_sealed"], value_parser = wanted_op)]
     pub(super) op: Option<WantedOp>,
     /// Check that the bundle is of the block of this height; or, of a log head, that the log has this height
     #[arg(long, value_name = "HEIGHT", conflicts_with_all = ["file", "digest", "op", "waive_expiry"], value_parser = clap::value_parser!(u64).range(1..=MAX_SAFE_INTEGER))]

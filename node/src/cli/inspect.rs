@@ -6,7 +6,7 @@ use serde::Serialize;
 use vouch_core::bundle::BundleType;
 use vouch_core::limits::Limits;
 use vouch_core::report::{
-    BlockInspection, EvidenceInspection, HeadInspection, Inspection, MemberView, OpInspection, OpView,
+    BlockInspection, EpochView, EvidenceInspection, HeadInspection, Inspection, MemberView, OpInspection, OpView,
 };
 use vouch_core::verify::Verdict;
 
@@ -55,6 +55,21 @@ fn signers(signers: usize, members: &[MemberView], quorum: u16, faults: u16) {
     }
 }
 
+/// The epochs in a bundle that has more than one.
+fn epochs(all: &[EpochView]) {
+    for epoch in all.iter().filter(|_| all.len() > 1) {
+        let EpochView { epoch, committee, members, joined, left, closing } = epoch;
+        let closing = closing.map_or_else(|| "open".to_owned(), |closing| format!("closed {}", output::time(closing)));
+        let members = if *members == 1 { "1 member".to_owned() } else { format!("{members} members") };
+        row("epoch", &format!("{epoch}, {members}, {closing}, committee {committee}"));
+        for (what, names) in [("joined", joined), ("left", left)] {
+            if !names.is_empty() {
+                row("", &format!("{what} {}", names.join(", ")));
+            }
+        }
+    }
+}
+
 fn unverified(command: std::fmt::Arguments<'_>) {
     output::line(format_args!("None of this is verified; run `vouch verify {command} --cluster IDENTITY`."));
 }
@@ -64,6 +79,7 @@ fn print_file(shown: &Inspection, _: &Path) {
     row("length", &output::bytes(shown.length));
     row("cluster", &shown.cluster.to_string());
     row("committee", &format!("{}, epoch {}", shown.committee, shown.epoch));
+    epochs(&shown.epochs);
     row("statement", &format!("{} {}", shown.kind, shown.statement));
     row("issued at", &time(shown.issued_at));
     row("kept", &output::kept(shown.expires_at));

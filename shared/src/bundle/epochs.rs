@@ -6,6 +6,7 @@ use super::json::{Json, Object};
 use super::{Base64UrlUnpadded, BundleError, Encoding, base64url, possession};
 use crate::bls::Possession;
 use crate::chain::{CommitteeChain, EpochLink};
+use crate::limits::MAX_EPOCHS;
 use crate::statement::StatementId;
 
 /// The committee by which a bundle begins. Nothing is decoded but the proofs.
@@ -108,8 +109,13 @@ impl ChainText {
             None => (bundle.take("genesis")?, true),
         };
         let start = StartText::read(start.object()?, is_genesis)?;
+        let later = bundle.take("epochs")?.array()?;
+        if later.len() > MAX_EPOCHS {
+            let got = later.len().to_string();
+            return Err(BundleError::Field { field: "epochs", expected: "at most 4096 epochs", got });
+        }
         let mut epochs = Vec::new();
-        for epoch in bundle.take("epochs")?.array()? {
+        for epoch in later {
             // Epoch 1 has no seal to name.
             let has_seal = !is_genesis || !epochs.is_empty();
             epochs.push(BundleEpoch::read(epoch.object()?, has_seal)?);

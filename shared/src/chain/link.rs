@@ -10,9 +10,11 @@ use crate::digest::History;
 use crate::statement::{Handoff, Statement, StatementId};
 use crate::verify::{Invalid, check_signers};
 
-/// Number of handoffs whose signatures are verified together. The keys of that many committees are checked before a signature vouches for
-/// them. With a larger number, a sender could make a verifier check the keys of many thousands of invented members.
+/// Maximum number of handoffs whose signatures are verified together.
 const TOGETHER: usize = 16;
+/// Maximum number of members whose keys are checked before a signature vouches for them, besides those of one committee. Anyone can invent
+/// thousands.
+const UNVOUCHED: usize = 256;
 
 /// What a chain needs to go on by one epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,11 +45,12 @@ impl CommitteeChain {
         links: impl IntoIterator<Item = EpochLink>,
     ) -> Result<Self, ChainError> {
         let mut chain = self.clone();
-        let mut claims = Vec::new();
+        let (mut claims, mut unvouched) = (Vec::new(), 0);
         for link in links {
-            if claims.len() == TOGETHER {
+            if claims.len() == TOGETHER || unvouched > UNVOUCHED {
                 verify_all(&claims)?;
                 claims.clear();
+                unvouched = 0;
             }
             let (expected, got) = (chain.last_epoch() + 1, link.committee.epoch());
             let lineage = link.committee.lineage().filter(|lineage| lineage.epoch == expected);
@@ -63,6 +66,7 @@ impl CommitteeChain {
                 let absent = handoff.signers.absent().map(usize::from);
                 let claim = chain.last_committee()?.claim(absent, &handoff.signature).map_err(error)?;
                 claims.push((lineage.epoch, claim, statement.encode()));
+                unvouched += committee.members().len();
                 EpochCommittee::Verified(with_keys(committee)?)
             };
             let epoch = Epoch { handoff, identity: statement.id(), seal, committee };

@@ -9,7 +9,7 @@ impl Standing {
     pub(super) fn says_nothing_of(&self, check: Check) -> bool {
         match check {
             Check::Closing => self.closing.is_none(),
-            Check::Seal => self.seal != Some(SealState::Sealed),
+            Check::Seal => self.seal != SealState::Sealed,
             _ => false,
         }
     }
@@ -22,8 +22,8 @@ impl Standing {
                 Some("its epoch has not ended, as far as the bundle shows".into())
             }
             Check::Seal => {
-                let sealed = if self.seal == Some(SealState::Sealed) { "sealed" } else { "not sealed" };
-                Some([sealed, ": ", self.seal?.reason()].concat().into())
+                let sealed = if self.seal == SealState::Sealed { "sealed" } else { "not sealed" };
+                Some([sealed, ": ", self.seal.reason()].concat().into())
             }
             _ => None,
         }

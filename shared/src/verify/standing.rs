@@ -10,29 +10,26 @@ use crate::statement::{Body, Handoff, LogHead, Statement, StatementId, Stored, S
 
 /// A kind of statement that must be made before its epoch ends.
 pub(super) trait OfEpoch: Body {
-    /// Whether the seal of the epoch has these statements.
-    const IS_SEALED: bool;
-
-    /// The check `closing`, against the handoff by which the epoch ended.
-    fn check_end(claim: &Self::Claim, handoff: &Handoff) -> Result<(), Invalid>;
+    /// The check `closing`, against the handoff by which the epoch ended. Returns whether the handoff fixes the claim.
+    fn check_end(claim: &Self::Claim, handoff: &Handoff) -> Result<bool, Invalid>;
 }
 
 impl OfEpoch for Stored {
-    const IS_SEALED: bool = true;
-
-    fn check_end(claim: &StoredClaim, handoff: &Handoff) -> Result<(), Invalid> {
+    fn check_end(claim: &StoredClaim, handoff: &Handoff) -> Result<bool, Invalid> {
         let (expected, got) = (handoff.closing, claim.issued_at);
-        if got > expected { Err(Invalid::AfterClosing { expected, got }) } else { Ok(()) }
+        // Only the seal has the statements.
+        if got > expected { Err(Invalid::AfterClosing { expected, got }) } else { Ok(false) }
     }
 }
 
 impl OfEpoch for LogHead {
-    // The log root of the handoff fixes all blocks before it.
-    const IS_SEALED: bool = false;
-
-    fn check_end(claim: &LogHead, handoff: &Handoff) -> Result<(), Invalid> {
+    fn check_end(claim: &LogHead, handoff: &Handoff) -> Result<bool, Invalid> {
         let (expected, got) = (handoff.height, claim.height);
-        if got > expected { Err(Invalid::AfterLastBlock { expected, got }) } else { Ok(()) }
+        if got != expected {
+            return if got > expected { Err(Invalid::AfterLastBlock { expected, got }) } else { Ok(false) };
+        }
+        let (expected, got) = (handoff.log_root, claim.log_root);
+        if got == expected { Ok(true) } else { Err(Invalid::AnotherLastRoot { expected, got }) }
     }
 }
 
@@ -52,6 +49,11 @@ pub enum SealState {
 }
 
 impl SealState {
+    /// Of what the history of the committee two epochs later names, directly or by a proof.
+    fn of_proved(epoch: u64, trusted_epoch: u64) -> Self {
+        if trusted_epoch >= epoch.saturating_add(2) { Self::Sealed } else { Self::Unpinned }
+    }
+
     /// The state in words, as a clause.
     pub fn reason(self) -> &'static str {
         match self {
@@ -78,14 +80,14 @@ pub struct Standing {
     pub last_epoch: u64,
     /// The latest `issued_at` of its epoch, seconds since 1970. `None` if the bundle shows no end of the epoch.
     pub closing: Option<u64>,
-    /// Whether it is sealed. `None` for a log head, which needs no seal.
-    pub seal: Option<SealState>,
+    /// Whether it is sealed. A log head is if it is the last one of its epoch, which the handoff names.
+    pub seal: SealState,
 }
 
 impl Standing {
-    /// Of a certificate of this epoch, before the proof of a seal is looked at.
-    pub(super) fn new(epoch: u64, chain: &CommitteeChain, trust: &Trust, is_sealed: bool) -> Self {
-        let trusted_epoch = trust.checkpoint.map_or(0, |checkpoint| checkpoint.epoch);
+    /// Of a certificate of this epoch, before the proof of a seal is looked at. `is_fixed`: by the handoff from its epoch.
+    pub(super) fn new(epoch: u64, chain: &CommitteeChain, trust: &Trust, is_fixed: bool) -> Self {
+        let trusted_epoch = trust.pinned();
         let closing = chain.closing(epoch);
         Self {
             epoch,
@@ -93,7 +95,11 @@ impl Standing {
             handoffs: epoch.abs_diff(trusted_epoch),
             last_epoch: chain.current().record().epoch(),
             closing,
-            seal: is_sealed.then_some(if closing.is_some() { SealState::Unproved } else { SealState::Open }),
+            seal: match closing {
+                None => SealState::Open,
+                Some(_) if is_fixed => SealState::of_proved(epoch, trusted_epoch),
+                Some(_) => SealState::Unproved,
+            },
         }
     }
 }
@@ -120,5 +126,5 @@ pub(super) fn check_seal(
         let got = seal.unwrap_or(StatementId([0; 32]));
         return Err(Invalid::AnotherSeal { expected, got }.into());
     }
-    Ok(if standing.trusted_epoch >= names_it { SealState::Sealed } else { SealState::Unpinned })
+    Ok(SealState::of_proved(epoch, standing.trusted_epoch))
 }

@@ -64,6 +64,13 @@ pub enum Invalid {
         /// The height of the log head.
         got: u64,
     },
+    /// The head of the epoch's last block has another log root than the handoff.
+    AnotherLastRoot {
+        /// The log root of the handoff.
+        expected: TreeHash,
+        /// The log root of the head.
+        got: TreeHash,
+    },
     /// The proof that the statement is sealed is not well formed.
     SealPath(DecodeError),
     /// The proof is not of the seal that the committees name.
@@ -212,7 +219,7 @@ impl Invalid {
             Self::Committee(_) | Self::Handoff(_) => Check::Committee,
             Self::AnotherCluster { .. } => Check::Identity,
             Self::Chain(_) | Self::AnotherCheckpoint { .. } => Check::Chain,
-            Self::AfterClosing { .. } | Self::AfterLastBlock { .. } => Check::Closing,
+            Self::AfterClosing { .. } | Self::AfterLastBlock { .. } | Self::AnotherLastRoot { .. } => Check::Closing,
             Self::SealPath(_) | Self::AnotherSeal { .. } => Check::Seal,
             Self::AnotherCommittee { .. } | Self::AnotherEpoch { .. } => Check::Epoch,
             Self::BitmapSize { .. } | Self::BelowQuorum { .. } => Check::Signers,
@@ -254,6 +261,7 @@ impl Invalid {
             Self::AfterClosing { .. } | Self::AfterLastBlock { .. } => {
                 "the certificate was made after its committee had handed over"
             }
+            Self::AnotherLastRoot { .. } => "the certificate is forged: its epoch ended with another log",
             Self::SealPath(_) | Self::AnotherSeal { .. } => {
                 "the proof that the certificate is sealed is damaged or forged"
             }
@@ -312,6 +320,7 @@ impl Invalid {
             Self::Chain(error) => error.comparison(),
             Self::AfterClosing { expected, got } => at_most("issued_at", expected, got),
             Self::AfterLastBlock { expected, got } => at_most("height of the log head", expected, got),
+            Self::AnotherLastRoot { expected, got } => Comparison::new(&"log root", expected, got),
             Self::SealPath(error) => error.comparison().within("seal path"),
             Self::AnotherSeal { expected, got } => Comparison::new(&"seal", expected, got),
             Self::AnotherCommittee { expected, got } => Comparison::new(&"committee of the certificate", expected, got),

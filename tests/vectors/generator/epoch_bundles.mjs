@@ -2,12 +2,14 @@
 import { STATEMENT_DST, aggregate, sign } from "../../independent/bls.mjs";
 import { concat, u16, u64 } from "../../independent/bytes.mjs";
 import { MEDIA_TYPE, OP_MEDIA_TYPE } from "../../independent/bundle.mjs";
+import { committeeDigest } from "../../independent/committee.mjs";
 import { encodeSealPath } from "../../independent/epochs.mjs";
 import { toBase58, toBase64url } from "../../independent/text.mjs";
 import { ChainFile, chainsFile } from "./chains.mjs";
 import { makeEpochs, theEpochs } from "./epochs.mjs";
 import { VectorFile } from "./file.mjs";
 import { keyNotOnCurve } from "./points.mjs";
+import { encodeBitmap } from "../../independent/certificate.mjs";
 import { ISSUED, NOW, committeeNamed, flipped, makeBatch, patched, receiptOf } from "./world.mjs";
 
 const DESCRIPTION =
@@ -101,6 +103,15 @@ function brokenChains(file, cluster) {
   handoff("cut", "One byte fewer.", (bytes) => bytes.slice(0, -1), "invalid");
   handoff("version_2", "An unknown version.", (bytes) => patched(bytes, 5, 2), "cannot-check");
   handoff("of_another_kind", "Kind 9.", (bytes) => patched(bytes, 6, u16(9)), "cannot-check");
+  const both = (name, about, handoff, committee, verdict) => on(name, about, { of: 0, links: [{ ...one, committee }, { ...two, handoff }] }, verdict, "committee");
+  both("committees_in_order", "Epoch 1 is of an unknown version, and the handoff to epoch 2 is broken.", two.handoff.slice(1), patched(one.committee, 7, 2), "cannot-check");
+  both("committees_in_order_too", "Epoch 1 is broken, and the handoff to epoch 2 is of an unknown version.", patched(two.handoff, 5, 2), one.committee.slice(1), "invalid");
+  const counted = cluster.bundle(cluster.certified(0).certificate, { links: [{ ...one, committee: patched(one.committee, 7, 2) }] });
+  counted.genesis.pops = [];
+  file.add("pops_before_later_committees", "A PoP is missing, and epoch 1 is of an unknown version.", { bundle: JSON.stringify(counted), ...cluster.certified(0).question }, "invalid", "committee");
+  const five = cluster.chain.link(1, { committee: { epoch: 5, history: cluster.epochs[2].history } });
+  const batch = makeBatch({ ...cluster.epochs[1].committee, digest: committeeDigest(five.committee) }, [receiptOf("epoch 5")], { statement: { epoch: 1, cluster: cluster.epochs[0].committee.digest } });
+  file.add("place_of_another_epoch", "The committee at the place of epoch 1 says that it is of epoch 5.", { bundle: JSON.stringify(cluster.bundle(batch.certify(0, { epoch: 1 }), { links: [five] })), ...VectorFile.question(batch), cluster: cluster.identity }, "invalid", "epoch");
   const committee = (name, about, alter, verdict) => on(`committee_${name}`, about, { of: 0, links: [one, { ...two, committee: alter(two.committee) }] }, verdict, "committee");
   committee("cut", "One byte fewer.", (bytes) => bytes.slice(0, -1), "invalid");
   committee("version_2", "An unknown version.", (bytes) => patched(bytes, 7, 2), "cannot-check");
@@ -138,6 +149,22 @@ function pinned(file, cluster) {
   on("signature_of_the_handoff_to_the_pin", "The pinned committee does not fix the handoff to it.", { of: 1, pin: 3, links: [one, two, unsigned(three)] }, "invalid", "chain");
   on("signature_above_the_pin", "Nor those after it.", { of: 1, pin: 2, links: [one, two, unsigned(three)] }, "invalid", "chain");
   on("closing_below_the_pin", "The closing is fixed, too.", { of: 1, pin: 3, links: [{ ...one, handoff: flipped(one.handoff, 48) }, two, three] }, "invalid", "chain");
+  const junk = (name, about, fields, check = "chain") => on(`below_the_pin_${name}`, about, { of: 1, pin: 3, links: [one, cluster.chain.link(2, fields), three] }, "invalid", check);
+  junk("too_few_signers", "Two of four signers of a handoff whose signature nobody looks at.", { signers: [0, 1] });
+  junk("another_number_of_members", "Its bitmap is of seven members.", { certificate: { n: 7, bitmap: encodeBitmap([0, 1, 2], 7) } });
+  junk("another_committee", "Its certificate names the genesis.", { certificate: { committee: cluster.epochs[0].committee.digest } });
+  junk("another_epoch", "Its certificate names epoch 0.", { certificate: { epoch: 0 } });
+  on("pin_missing_and_chain_broken", "An altered handoff, and a bundle that ends below the pin.", { of: 0, pin: 3, links: [{ ...one, handoff: flipped(one.handoff, 48) }] }, "cannot-check", "chain");
+  on("pin_wrong_and_chain_broken", "An altered handoff, and another committee than the pinned one.", { of: 0, pin: `1:${toBase58(committeeNamed("n7").digest)}`, links: [{ ...one, handoff: flipped(one.handoff, 48) }] }, "invalid", "chain");
+  on("starts_later_and_chain_broken", "An altered handoff, and nothing is pinned.", { of: 3, from: 2, links: [{ ...three, handoff: flipped(three.handoff, 48) }] }, "cannot-check", "chain");
+  const proofs = (name, about, pin, links) => {
+    const bundle = cluster.bundle(cluster.certified(1).certificate, { start: 1, links });
+    bundle.checkpoint.pops.reverse();
+    file.add(name, about, { bundle: JSON.stringify(bundle), ...cluster.certified(1).question, ...(pin === undefined ? {} : { checkpoint: cluster.checkpoint(pin) }) }, "invalid", "possession");
+  };
+  proofs("possession_before_pin", "Proofs exchanged, and a bundle that ends below the pin.", 3, []);
+  proofs("possession_before_missing_pin", "Proofs exchanged, and nothing is pinned.", undefined, []);
+  proofs("possession_before_chain", "Proofs exchanged, and an altered handoff.", 1, [{ ...two, handoff: flipped(two.handoff, 48) }]);
   const wrong = cluster.bundle(cluster.certified(3).certificate, { start: 2, links: [three] });
   wrong.checkpoint.handoff = toBase64url(cluster.epochs[0].handoff.identity);
   file.add("starts_with_another_handoff", "The history of the next epoch names the handoff to the first.", { bundle: JSON.stringify(wrong), ...cluster.certified(3).question, checkpoint: cluster.checkpoint(2) }, "invalid", "chain");
@@ -156,14 +183,16 @@ function badKeys(file) {
 
 function closings(file, cluster) {
   const { committee } = cluster.epochs[1];
-  const issued = (name, about, after, verdict, check = null, standing = undefined) => {
+  const issued = (name, about, after, verdict, check = null, standing = undefined, { to = 2, more = {}, ...asked } = {}) => {
     const batch = makeBatch(committee, [receiptOf(name)], { issuedAt: closingOf(1) + after, statement: { epoch: 1, cluster: cluster.epochs[0].committee.digest } });
     const times = check === null ? {} : { times: { expected: closingOf(1), got: closingOf(1) + after } };
-    const bundle = cluster.bundle(batch.certify(0, { epoch: 1 }), { links: cluster.links(0, 2) });
-    file.add(name, about, { bundle: JSON.stringify(bundle), ...VectorFile.question(batch), cluster: cluster.identity, ...times, ...(standing && { standing }) }, verdict, check);
+    const bundle = cluster.bundle(batch.certify(0, { epoch: 1 }), { links: cluster.links(0, to), more });
+    file.add(name, about, { bundle: JSON.stringify(bundle), ...VectorFile.question(batch), cluster: cluster.identity, ...asked, ...times, ...(standing && { standing }) }, verdict, check);
   };
   issued("issued_at_the_closing", "At the very closing.", 0, "valid", null, stands(0, 1, closingOf(1), "unproved"));
   issued("issued_after_the_closing", "A second later.", 1, "invalid", "closing");
+  issued("issued_after_the_closing_under_a_pin", "The pinned committee fixes the closing.", 1, "invalid", "closing", undefined, { to: 3, checkpoint: cluster.checkpoint(3) });
+  issued("closing_before_seal", "After the closing, and a broken path.", 1, "invalid", "closing", undefined, { to: 3, checkpoint: cluster.checkpoint(3), more: { sealed: "" } });
 }
 
 function seals(file, cluster) {
@@ -192,7 +221,8 @@ function seals(file, cluster) {
   wrong("without_the_naming_committee", "The bundle ends before the committee that names the seal.", sealed, "cannot-check", { to: 1, pin: 1 });
   wrong("in_an_open_epoch", "The bundle ends with the certificate's epoch.", sealed, "cannot-check", { to: 0, pin: 0 });
   wrong("broken_and_open", "A broken path, in an open epoch.", toBase64url(path.slice(0, -1)), "invalid", { to: 0, pin: 0 });
-  on("closing_before_seal", "An altered signature decides before a wrong seal.", { ...of, pin: 3, more: { sealed: "" }, certificate: flipped(cluster.certified(0, 3).certificate, 227) }, "invalid", "signature");
+  on("required_with_a_wrong_path", "A seal is demanded, and its path is another's.", { ...of, pin: 3, more: { sealed: cluster.sealed(0, 2) }, require: true }, "invalid", "seal");
+  on("signature_before_seal", "An altered signature decides before a wrong seal.", { ...of, pin: 3, more: { sealed: "" }, certificate: flipped(cluster.certified(0, 3).certificate, 227) }, "invalid", "signature");
   on("seal_before_digest", "A wrong seal, and another file.", { ...of, pin: 3, more: { sealed: "" }, digest: toBase58(committeeNamed("n7").digest) }, "invalid", "seal");
 }
 
@@ -213,6 +243,10 @@ function texts(file, cluster) {
   on("no_handoff", "A key too few.", ({ epochs }) => void delete epochs[1].handoff);
   on("no_committee", "A key too few.", ({ epochs }) => void delete epochs[1].committee);
   on("handoff_padded", "Padding.", ({ epochs }) => void (epochs[1].handoff += "="));
+  const many = cluster.bundle(certificate, { links: [] });
+  many.epochs = ["FILL"];
+  file.add("text_epochs_4097", "One more epoch than a bundle may have.", { bundle: JSON.stringify(many).replace('"FILL"', '{"handoff":"","committee":""}FILL'), fill: { text: ',{"handoff":"","committee":"","seal":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}', times: 4096 }, ...question, checkpoint: cluster.checkpoint(3) }, "invalid", "bundle");
+  file.add("text_epochs_4096", "As many as it may have, each of them empty.", { bundle: JSON.stringify(many).replace('"FILL"', '{"handoff":"","committee":""}FILL'), fill: { text: ',{"handoff":"","committee":"","seal":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}', times: 4095 }, ...question, checkpoint: cluster.checkpoint(3) }, "invalid", "committee");
   on("epoch_an_array", "Not an object.", ({ epochs }) => void (epochs[1] = []));
   on("sealed_a_number", "Not a text.", () => ({ ...whole(), sealed: 1 }));
   on("sealed_padded", "Padding.", () => ({ ...whole(), sealed: "AA==" }));

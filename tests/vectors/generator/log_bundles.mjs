@@ -221,6 +221,8 @@ function epochs(file) {
     const at = (height) => epochAfter(committee, blocks, height);
     on("epoch_ended_at_the_head", "The head is of the epoch's last block.", at(7), "valid");
     on("epoch_ended_before_the_head", "The epoch's last block is before the head.", at(6), "invalid", "closing");
+  on("epoch_ended_with_another_log", "The handoff names another log root at the height of the head.", epochAfter(committee, blocks, 7, new Uint8Array(32).fill(7)), "invalid", "closing");
+  on("epoch_ended_after_the_head", "The epoch went on after the head: the handoff does not fix its log root.", epochAfter(committee, blocks, 8, new Uint8Array(32).fill(7)), "valid");
     on("chain_of_another_height", "The committee signed another height.", { ...at(7), handoff: toBase64url(patched(new Uint8Array(Buffer.from(at(7).handoff, "base64url")), 88, u64(8))) }, "invalid", "chain");
     file.add(of, "with_a_seal", "A key that only the bundle of a file may have.", { bundle: JSON.stringify({ ...bases[of], sealed: "" }) }, "invalid", "bundle");
   }
