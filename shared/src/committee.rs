@@ -8,12 +8,16 @@ mod error;
 mod genesis;
 mod lineage;
 mod member;
+#[cfg(feature = "nodes")]
+mod offer;
 mod policy;
 
 pub use error::{CommitteeError, GenesisError, PossessionError};
 pub(crate) use genesis::read_genesis;
 pub use lineage::Lineage;
 pub use member::{Member, MemberName};
+#[cfg(feature = "nodes")]
+pub use offer::{KeyOffer, KeyOfferError, KeyOfferFormatError, OfferedKey};
 pub use policy::Policy;
 
 use crate::bls::{

@@ -5,6 +5,8 @@
 
 mod accept;
 mod handoff;
+#[cfg(feature = "nodes")]
+mod key_offer;
 mod log_head;
 mod seal;
 mod stored;
@@ -23,6 +25,8 @@ use crate::receipt::ReceiptError;
 
 pub use accept::Accept;
 pub use handoff::Handoff;
+#[cfg(feature = "nodes")]
+pub(crate) use key_offer::key_offer_statement;
 pub use log_head::LogHead;
 pub use seal::Seal;
 pub use stored::{Batch, Stored, StoredClaim};
@@ -32,8 +36,11 @@ const NAMESPACE: &[u8; 16] = b"\x0Fvouch/statement";
 const VERSION: u16 = 1;
 const HEADER_SIZE: usize = 96;
 
+/// Key offers. Kinds from 0x8000 on are signed by one replica, and no certificate is of such a kind.
+const KEY_OFFER: u16 = 0x8003;
+
 /// Every kind's number. If two kinds had the same number, a signature on one body could be presented as one on the other.
-const NUMBERS: [u16; 5] = [Stored::KIND, Handoff::KIND, Accept::KIND, LogHead::KIND, Seal::KIND];
+const NUMBERS: [u16; 6] = [Stored::KIND, Handoff::KIND, Accept::KIND, LogHead::KIND, Seal::KIND, KEY_OFFER];
 
 const _: () = {
     let mut last = 0;
@@ -124,6 +131,19 @@ impl fmt::Display for StatementId {
     }
 }
 
+/// A statement up to its body of this size.
+fn header(kind: u16, size: u32, epoch: u64, cluster: &ClusterId, committee: &CommitteeDigest) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER_SIZE + size as usize);
+    out.extend_from_slice(NAMESPACE);
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&kind.to_le_bytes());
+    out.extend_from_slice(&size.to_le_bytes());
+    out.extend_from_slice(&epoch.to_le_bytes());
+    out.extend_from_slice(&cluster.0);
+    out.extend_from_slice(&committee.0);
+    out
+}
+
 impl<B: Body> Statement<B> {
     /// The statement of this committee with this body.
     pub fn new(committee: &CommitteeRecord, body: B) -> Self {
@@ -147,14 +167,7 @@ impl<B: Body> Statement<B> {
 
     /// The signed bytes: a header of 96 bytes, then the body.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(HEADER_SIZE + B::SIZE as usize);
-        out.extend_from_slice(NAMESPACE);
-        out.extend_from_slice(&VERSION.to_le_bytes());
-        out.extend_from_slice(&B::KIND.to_le_bytes());
-        out.extend_from_slice(&B::SIZE.to_le_bytes());
-        out.extend_from_slice(&self.epoch.to_le_bytes());
-        out.extend_from_slice(&self.cluster.0);
-        out.extend_from_slice(&self.committee.0);
+        let mut out = header(B::KIND, B::SIZE, self.epoch, &self.cluster, &self.committee);
         self.body.write(&mut out);
         out
     }

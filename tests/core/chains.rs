@@ -66,6 +66,7 @@ fn refused(error: &ChainError) -> Refused {
         ChainError::History { epoch, .. } => ("history", *epoch),
         ChainError::Next { epoch, .. } => ("next", *epoch),
         ChainError::Height { epoch, .. } => ("height", *epoch),
+        ChainError::Closing { epoch, .. } => ("closing", *epoch),
         ChainError::Handoff { epoch, .. } => ("handoff", *epoch),
         ChainError::VoteKey { epoch, .. } => ("vote-key", *epoch),
     };
@@ -86,8 +87,9 @@ fn every_chain_is_judged_as_expected() {
 #[test]
 fn every_check_refuses_a_chain() {
     let cases = cases();
-    for check in ["epoch", "cluster", "previous", "policy", "seal", "history", "next", "height", "handoff", "vote-key"]
-    {
+    for check in [
+        "epoch", "cluster", "previous", "policy", "seal", "history", "next", "height", "closing", "handoff", "vote-key",
+    ] {
         let refuses = |case: &Case| case.refused.as_ref().is_some_and(|refused| refused.check == check);
         assert!(cases.iter().any(refuses), "{check}");
     }

@@ -1,10 +1,13 @@
 //! The values of `tests/vectors/epochs.json`, written by the independent implementation.
 
 use serde::Deserialize;
+use support::committee::{node_secret, vote_secret};
 use vouch_core::Limits;
 use vouch_core::bls::Possession;
 use vouch_core::certificate::{Certificate, CertificateError};
-use vouch_core::committee::{Committee, CommitteeError, CommitteeRecord, Lineage};
+use vouch_core::committee::{
+    Committee, CommitteeError, CommitteeRecord, KeyOffer, KeyOfferError, KeyOfferFormatError, Lineage,
+};
 use vouch_core::digest::{CommitteeDigest, History};
 use vouch_core::merkle::TreeHash;
 use vouch_core::seal::{SealPath, SealPathError, SealTree};
@@ -17,6 +20,7 @@ use crate::vectors::{array, hex};
 struct Values {
     cluster: String,
     epochs: Vec<EpochValues>,
+    offers: Vec<OfferCase>,
     invalid: Vec<InvalidCase>,
 }
 
@@ -72,6 +76,13 @@ struct SignedValues {
 struct StatementValues {
     identity: String,
     path: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct OfferCase {
+    name: String,
+    offer: String,
+    refused: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -167,6 +178,31 @@ fn the_genesis_committee_signed_its_handoff() {
 }
 
 #[test]
+fn key_offers_are_judged_as_expected() {
+    let Values { epochs, offers, .. } = values();
+    let genesis = record(&epochs[0]);
+    for OfferCase { name, offer, refused } in &offers {
+        let decoded = KeyOffer::decode(&hex(offer)).unwrap();
+        assert_eq!(decoded.encode(), hex(offer), "{name}");
+        let got = decoded.verify(&genesis).map(|key| assert_eq!(key.vote_key(), decoded.offered.vote_key));
+        let check = got.as_ref().err().map(|error| match error {
+            KeyOfferError::AnotherCommittee { .. } => "committee",
+            KeyOfferError::NodeSignature(_) => "node-signature",
+            KeyOfferError::Possession(_) => "possession",
+            KeyOfferError::VoteSignature(_) => "vote-signature",
+        });
+        assert_eq!(check, refused.as_deref(), "{name}: {got:?}");
+    }
+    for check in ["committee", "node-signature", "possession", "vote-signature"] {
+        assert!(offers.iter().any(|case| case.refused.as_deref() == Some(check)), "{check}");
+    }
+    // what is made here is what the vectors have
+    let (node, vote) = (node_secret("joiner"), vote_secret("joiner, offered"));
+    let own = KeyOffer::new(&genesis, &node, &vote);
+    assert_eq!(own.encode(), hex(&offers.iter().find(|case| case.name == "of_a_joiner").unwrap().offer));
+}
+
+#[test]
 fn invalid_bytes_are_refused() {
     let certificate = |error| match error {
         CertificateError::UnknownVersion(_) | CertificateError::AnotherKind { .. } => "cannot-check",
@@ -186,6 +222,10 @@ fn invalid_bytes_are_refused() {
             "path" => match SealPath::decode(&bytes).unwrap_err() {
                 SealPathError::UnknownVersion(_) => "cannot-check",
                 SealPathError::Decode(_) => "invalid",
+            },
+            "offer" => match KeyOffer::decode(&bytes).unwrap_err() {
+                KeyOfferFormatError::UnknownVersion(_) => "cannot-check",
+                KeyOfferFormatError::Decode(_) => "invalid",
             },
             other => panic!("{name} is of {other}"),
         };

@@ -32,7 +32,7 @@ export function checkVoteKeys({ members }) {
 // identity of the handoff to the first committee, of a later epoch. `pinned`: the epoch of a trusted committee, which was compared.
 export function checkLinks(first, handedBy, links, pinned = 0) {
   const { cluster } = first;
-  let [previous, before, height] = [first, handedBy, 0];
+  let [previous, before, height, closing] = [first, handedBy, 0, 0];
   for (const { handoff, committee, seal } of links) {
     holds("epoch", committee.epoch === previous.epoch + 1, "not the next epoch");
     holds("cluster", equal(committee.cluster, cluster), "another cluster");
@@ -43,10 +43,11 @@ export function checkLinks(first, handedBy, links, pinned = 0) {
     holds("history", equal(committee.history, history), "another history");
     holds("next", equal(handoff.next, committee.digest), "a handoff to another committee");
     holds("height", handoff.height > height, "the block is not after that of the handoff before");
+    holds("closing", handoff.closing >= closing, "the epoch closed before the one before it");
     const isFixed = committee.epoch < pinned;
     before = named("handoff", () => checkHandoff(handoff, previous, cluster, isFixed));
     if (!isFixed) checkVoteKeys(committee);
-    [previous, height] = [committee, handoff.height];
+    [previous, height, closing] = [committee, handoff.height, handoff.closing];
   }
 }
 

@@ -79,6 +79,15 @@ pub enum ChainError {
         /// The height of this one.
         got: u64,
     },
+    /// The epoch before closed before the one before that.
+    Closing {
+        /// The committee's epoch.
+        epoch: u64,
+        /// The closing of the handoff before, seconds since 1970.
+        before: u64,
+        /// The closing of this one.
+        got: u64,
+    },
     /// The previous committee did not sign the handoff.
     Handoff {
         /// The committee's epoch.
@@ -111,6 +120,9 @@ impl ChainError {
             Self::Next { epoch, expected, got } => of(*epoch, "next committee of the handoff", expected, got),
             Self::Height { epoch, before, got } => {
                 of(*epoch, "log height of the handoff", &format_args!("above {before}"), got)
+            }
+            Self::Closing { epoch, before, got } => {
+                of(*epoch, "closing of the handoff", &format_args!("at least {before}"), got)
             }
             Self::Handoff { epoch, error } => error.comparison().within(&format!("handoff to epoch {epoch}")),
             Self::VoteKey { epoch, member, error } => {

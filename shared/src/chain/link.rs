@@ -160,11 +160,17 @@ impl CommitteeChain {
         if got != expected {
             return Err(ChainError::Next { epoch, expected, got });
         }
-        // The height of a handoff before the chain's first epoch is not known.
-        let before = self.later.last().map_or(0, |last| last.handoff.claim.height);
-        let got = link.handoff.claim.height;
-        if got <= before {
-            return Err(ChainError::Height { epoch, before, got });
+        // The handoff to the chain's first committee is not known.
+        let (height, closing) = self.later.last().map_or((0, 0), |last| {
+            let Handoff { height, closing, .. } = last.handoff.claim;
+            (height, closing)
+        });
+        let Handoff { height: got, closing: got_closing, .. } = link.handoff.claim;
+        if got <= height {
+            return Err(ChainError::Height { epoch, before: height, got });
+        }
+        if got_closing < closing {
+            return Err(ChainError::Closing { epoch, before: closing, got: got_closing });
         }
         check_signers(&link.handoff, self.last_record()).map_err(|error| handoff_error(epoch, error))
     }

@@ -88,6 +88,8 @@ function fill(file) {
   file.add("next_not_the_signed", "The handoff is to a committee of other members.", [{ ...one, committee: link(1, { committee: { members: epochs[1].committee.members.slice(1) } }).committee }], "next", 1);
   file.add("height_not_above", "The handoff to epoch 2 was decided in the block of that to epoch 1.", [one, link(2, { handoff: { height: epochs[0].handoff.height } })], "height", 2);
 
+  file.add("closing_of_the_epoch_before", "Epoch 1 closed with epoch 0.", [one, link(2, { handoff: { closing: epochs[0].handoff.closing } })]);
+  file.add("closing_before_the_epoch_before", "Epoch 1 closed a second before epoch 0.", [one, link(2, { handoff: { closing: epochs[0].handoff.closing - 1 } })], "closing", 2);
   file.add("policy_changed", "Epoch 2 has an operator, which the genesis had not.", [one, link(2, { committee: { policy: 1, operator: operatorKey() } })], "policy", 2);
 
   const refused = (name, about, fields) => file.add(name, about, [one, link(2, fields)], "handoff", 2);

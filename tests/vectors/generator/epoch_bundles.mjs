@@ -92,7 +92,7 @@ function brokenChains(file, cluster) {
   const genesis = Buffer.from(cluster.epochs[0].committee.encoding).toString("hex");
   const on = asker(file, cluster);
   for (const one of chainsFile().cases) {
-    if (one.genesis !== genesis || one.refused === null) continue;
+    if ((one.genesis ?? genesis) !== genesis || one.refused === null) continue;
     const links = one.links.map(({ handoff, committee, seal }) => ({ handoff: bytes(handoff), committee: bytes(committee), seal: seal === null ? undefined : bytes(seal) }));
     // The text says in which places there is a seal.
     if (links.some(({ seal }, i) => (seal === undefined) !== (i === 0))) continue;

@@ -3,19 +3,21 @@
 //   epoch e:             closes 600 s after it began, at block 10 (e + 1), with the log root of the text `log e`
 //   statement j of e:    kind 1, of one receipt: that of `epochs e/j`
 import { ed25519 } from "@noble/curves/ed25519.js";
-import { STATEMENT_DST, aggregate, publicKey, sign } from "../../independent/bls.mjs";
+import { STATEMENT_DST, aggregate, provePossession, publicKey, sign } from "../../independent/bls.mjs";
 import { compare, concat, derive, u64, utf8 } from "../../independent/bytes.mjs";
 import { decodeHandoffCertificate, decodeSealCertificate, encodeBitmap, encodeBodyCertificate } from "../../independent/certificate.mjs";
 import { decodeGenesis, decodeLater } from "../../independent/committee.mjs";
 import { NO_HISTORY, decodeSealPath, encodeSealPath, historyAfter, isSealed, sealTree } from "../../independent/epochs.mjs";
 import { pathLength } from "../../independent/merkle.mjs";
 import { KIND_HANDOFF, KIND_SEAL, encodeHandoffBody, encodeSealBody, encodeStatement, statementIdentity } from "../../independent/statement.mjs";
+import { checkOffer, decodeOffer, encodeOffer, offerBytes, offerStatement } from "../../independent/offer.mjs";
 import { toHex } from "../../independent/text.mjs";
+import { infinity, keyNotInSubgroup } from "./points.mjs";
 import { ISSUED, firstQuorum, flipped, makeBatch, makeCommittee, nodeSecret, patched, receiptOf, voteSecret } from "./world.mjs";
 
 const DESCRIPTION =
   "A cluster of 1, 4, 7 and 4 members; bytes in hex. Each epoch has its committee, the handoff to the next one, and the seal of it by the next one, each with the signed statement, its identity and a certificate;" +
-  " the identities of the statements that it certified, each with its path in the seal; and paths that prove nothing (`not_sealed`). `invalid`: bytes that are no later committee, no certificate of a handoff or of a seal, or no path, by what they are; `verdict` says which of them a verifier cannot check.";
+  " the identities of the statements that it certified, each with its path in the seal; and paths that prove nothing (`not_sealed`). `offers`: key offers for the committee after the genesis, each with what both keys sign, and the check that refuses it. `invalid`: bytes that are no key offer, no later committee, no certificate of a handoff or of a seal, or no path, by what they are; `verdict` says which of them a verifier cannot check.";
 const SIZES = [1, 4, 7, 4];
 const STATEMENTS = [5, 1, 0, 3];
 
@@ -106,7 +108,7 @@ function notSealed({ tree, ...seal }, [identity]) {
 // Every case is refused by the independent decoder, or this file is wrong.
 function invalid({ epochs }) {
   const cases = [];
-  const decoders = { committee: decodeLater, handoff: decodeHandoffCertificate, seal: decodeSealCertificate, path: decodeSealPath };
+  const decoders = { committee: decodeLater, handoff: decodeHandoffCertificate, seal: decodeSealCertificate, path: decodeSealPath, offer: decodeOffer };
   const add = (of, name, about, bytes, verdict = "invalid") => {
     let got = "accepted";
     try {
@@ -157,6 +159,53 @@ function invalid({ epochs }) {
   add("path", "part_of_a_hash", "The last hash lacks a byte.", path.slice(0, -1));
   add("path", "hash_missing", "One hash too few.", path.slice(0, -32));
   add("path", "hash_too_many", "One hash too many.", concat(path, new Uint8Array(32)));
+  const offer = encodeOffer({ epoch: 0, cluster: new Uint8Array(32), committee: new Uint8Array(32), node: new Uint8Array(32), vote: new Uint8Array(48), possession: new Uint8Array(96), nodeSignature: new Uint8Array(64), voteSignature: new Uint8Array(96) });
+  add("offer", "tag", "Another tag.", flipped(offer, 6));
+  add("offer", "version_2", "An unknown version.", patched(offer, 7, 2), "cannot-check");
+  add("offer", "epoch_too_large", "There is no epoch after 2^53 - 1.", patched(offer, 8, u64(Number.MAX_SAFE_INTEGER)));
+  add("offer", "cut", "One byte fewer.", offer.slice(0, -1));
+  add("offer", "trailing_byte", "One byte more.", concat(offer, new Uint8Array(1)));
+  return cases;
+}
+
+// Offers for the committee after the genesis: cases with the check that refuses them.
+function offers({ epochs }) {
+  const { committee } = epochs[0];
+  const previous = decodeGenesis(committee.encoding);
+  const other = decodeLater(epochs[1].committee.encoding);
+  const cases = [];
+  const make = (label, fields = {}, { by = {}, signed = {} } = {}) => {
+    const secret = voteSecret(`${label}, offered`);
+    const offer = { epoch: 0, cluster: previous.digest, committee: previous.digest, node: ed25519.getPublicKey(nodeSecret(label)), vote: publicKey(secret), possession: provePossession(secret), ...fields };
+    const nodeSignature = ed25519.sign(offerBytes({ ...offer, ...signed }), by.node ?? nodeSecret(label));
+    const voteSignature = sign(offerStatement({ ...offer, ...signed }), by.vote ?? secret, STATEMENT_DST);
+    return { ...offer, nodeSignature, voteSignature };
+  };
+  const add = (name, about, offer, check = null) => {
+    const bytes = encodeOffer(offer);
+    let got = null;
+    try {
+      checkOffer(decodeOffer(bytes), previous);
+    } catch (failure) {
+      got = failure.check;
+    }
+    if (got !== check) throw new Error(`offer ${name}: expected ${check}, the independent check says ${got}`);
+    cases.push({ name, about, offer: toHex(bytes), statement: toHex(offerStatement(offer)), node_bytes: toHex(offerBytes(offer)), refused: check });
+  };
+  const secrets = ["joiner", "another"].map((label) => ({ node: nodeSecret(label), vote: voteSecret(`${label}, offered`) }));
+  const [own, another] = secrets;
+  add("of_a_joiner", "A key for epoch 1.", make("joiner"));
+  add("after_epoch_1", "A key for epoch 2.", make("joiner", { epoch: 1, committee: other.digest }), "committee");
+  add("of_another_epoch", "The genesis, said to be of epoch 1.", make("joiner", { epoch: 1 }), "committee");
+  add("in_another_cluster", "The genesis, said to be of another cluster.", make("joiner", { cluster: other.digest }), "committee");
+  add("node_key_of_another", "A replica offers another's vote key, with its proof and its signature.", { ...make("joiner"), node: ed25519.getPublicKey(another.node), nodeSignature: ed25519.sign(offerBytes({ ...make("joiner"), node: ed25519.getPublicKey(another.node) }), another.node) }, "vote-signature");
+  add("enlisted", "Somebody offers a key for another's node key.", make("joiner", {}, { by: { node: another.node } }), "node-signature");
+  add("proof_of_another", "The proof of another key.", make("joiner", { possession: provePossession(another.vote) }), "possession");
+  add("proof_exchanged", "The proof was exchanged after the node key had signed.", { ...make("joiner"), possession: provePossession(another.vote) }, "node-signature");
+  add("vote_signature_over_another_committee", "The vote key signed for another committee.", { ...make("joiner"), voteSignature: sign(offerStatement({ ...make("joiner"), committee: other.digest }), own.vote, STATEMENT_DST) }, "vote-signature");
+  add("vote_signature_as_a_proof", "The proof of possession in place of the vote key's signature.", { ...make("joiner"), voteSignature: provePossession(own.vote) }, "vote-signature");
+  add("vote_key_at_infinity", "The vote key is the point at infinity.", make("joiner", { vote: infinity(48) }), "possession");
+  add("vote_key_not_in_subgroup", "The vote key is outside the subgroup.", make("joiner", { vote: keyNotInSubgroup() }), "possession");
   return cases;
 }
 
@@ -178,5 +227,5 @@ export function epochsFile() {
   const world = theEpochs();
   check(world);
   const lines = (all) => all.map((one) => `\n    ${JSON.stringify(one)}`).join(",");
-  return `{\n  "description": ${JSON.stringify(DESCRIPTION)},\n  "cluster": "${toHex(world.cluster)}",\n  "epochs": [${lines(world.epochs.map(shown))}\n  ],\n  "invalid": [${lines(invalid(world))}\n  ]\n}\n`;
+  return `{\n  "description": ${JSON.stringify(DESCRIPTION)},\n  "cluster": "${toHex(world.cluster)}",\n  "epochs": [${lines(world.epochs.map(shown))}\n  ],\n  "offers": [${lines(offers(world))}\n  ],\n  "invalid": [${lines(invalid(world))}\n  ]\n}\n`;
 }
