@@ -41,7 +41,7 @@ use crate::statement::{StatementId, Stored};
 pub use aggregates::VerifiedAggregates;
 pub use check::{Check, VerdictQuestion};
 #[cfg(feature = "nodes")]
-pub use evidence::ProvenEvidence;
+pub use evidence::{EvidenceJudgement, ProvenEvidence};
 pub use judgement::Judgement;
 pub use log::{LogJudgement, LogVerifyOptions};
 pub(crate) use signed::check_signers;
@@ -169,17 +169,22 @@ impl Verifier {
         LogJudgement::new(options, certificate, |head| log::check_op(options, head, &proof))
     }
 
-    /// Verifies the bundle of evidence: whether a member of the trusted cluster signed two conflicting messages.
-    ///
-    /// # Errors
-    /// The first check that fails or cannot be made.
+    /// Judges the bundle of evidence: whether a member of the trusted cluster signed two conflicting messages.
     #[cfg(feature = "nodes")]
-    pub fn verify_evidence(&self, bundle: &[u8], trusted: Option<ClusterId>) -> Result<ProvenEvidence, CheckError> {
-        let EvidenceBundleText { evidence, chain } = EvidenceBundleText::parse(bundle, &self.limits)?;
-        let start = UndecodedStart::Unverified(chain.start.decode()?);
-        let evidence = Evidence::decode(&evidence)?;
-        let committees = BundleCommittees::decode(start, &chain.epochs, &self.limits)?;
-        ProvenEvidence::check(evidence, &committees, trusted)
+    pub fn judge_evidence(&self, bundle: &[u8], trust: &Trust) -> EvidenceJudgement {
+        let read = || {
+            let EvidenceBundleText { evidence, chain } = EvidenceBundleText::parse(bundle, &self.limits)?;
+            let start = UndecodedStart::Unverified(chain.start.decode()?);
+            let evidence = Evidence::decode(&evidence)?;
+            Ok((evidence, BundleCommittees::decode(start, &chain.epochs, &self.limits)?))
+        };
+        match read() {
+            Err(error) => EvidenceJudgement::new(Err(error), true),
+            Ok((evidence, committees)) => {
+                let is_chain_checked = evidence::needs_chain(&committees, trust);
+                EvidenceJudgement::new(ProvenEvidence::check(evidence, committees, trust), is_chain_checked)
+            }
+        }
     }
 
     /// All checks of a file's bundle that need no file.

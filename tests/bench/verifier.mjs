@@ -2,7 +2,7 @@
 //
 // Figures are medians of interleaved runs, as machines are shared and noisy: read the ratios.
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { createBLAKE3 } from "hash-wasm";
@@ -18,6 +18,10 @@ const SIZES = [4, 100, 1000];
 const RUNS = 5;
 const VERIFICATIONS = 25;
 const MOST_KILOBYTES = 100;
+const CHAIN = new URL("target/bench/chain.vouch", ROOT);
+// An hour after the chain's certificate was issued.
+const CHAIN_TIME = 1_790_003_600;
+const CHAIN_RUNS = 3;
 
 /** Milliseconds. */
 function timed(work) {
@@ -77,6 +81,29 @@ export function benchVerify(wasm, n) {
   return { verify, blst, cached, uncached, opening };
 }
 
+/** The first certificate after a thousand handoffs, whose bundle the native measurement left: ours, and blst's bare work. Milliseconds. */
+function benchChain(wasm) {
+  if (!existsSync(CHAIN)) return console.log("a chain of committees: run `cargo bench --bench native -- chain` first, which leaves one");
+  const text = readFileSync(CHAIN, "utf8");
+  const bytes = new TextEncoder().encode(text);
+  const bare = new wasm.BareChain(text);
+  const { cluster } = JSON.parse(wasm.inspect(bytes));
+  let verifier;
+  const judge = () => {
+    const judgement = verifier.judge(bytes, cluster, CHAIN_TIME, false, undefined, false);
+    check(judgement.isGenuine(), "the chain");
+    judgement.free();
+  };
+  const first = () => {
+    verifier?.free();
+    verifier = new wasm.Verifier();
+    judge();
+  };
+  const [whole, blst, later] = interleaved(CHAIN_RUNS, [first, () => check(bare.verify(), "blst's chain"), judge]);
+  row("first certificate, 1000 handoffs of 7", whole, blst, "ms", "bare blst, same module");
+  row("a later one, same verifier", later, whole, "ms", "the first");
+}
+
 /** Hashing 64 MiB: ours and hash-wasm's. GiB/s of each round. */
 export async function benchHash(wasm) {
   const buffer = new Uint8Array(64 << 20).map((_, i) => i * 31);
@@ -115,6 +142,7 @@ async function main() {
     row(what, verify, uncached, "ms", "noble-curves, keys added up");
     row(`first certificate, n = ${n}, opens the committee`, [opening], [median(verify)], "ms", "a later one");
   }
+  benchChain(wasm);
   const { ours, hashWasm } = await benchHash(wasm);
   row("hash, 64 MiB", ours, hashWasm, "GiB/s", "hash-wasm");
   row("download, gzip", [gzipSize() / 1024], [MOST_KILOBYTES], "KB", "the limit");

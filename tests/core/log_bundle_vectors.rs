@@ -86,7 +86,7 @@ impl Case {
                 (report.report.clone(), serde_json::to_value(report).unwrap())
             }
             _ => {
-                let report = EvidenceReport::new(&verifier.verify_evidence(&bundle, cluster));
+                let report = EvidenceReport::new(&verifier.judge_evidence(&bundle, &cluster.into()));
                 (report.report.clone(), serde_json::to_value(report).unwrap())
             }
         }
@@ -176,7 +176,7 @@ fn the_reports_show_what_was_proved() {
         (&evidence["what"], &evidence["height"], &evidence["round"]),
         (&json!("proposal"), &json!(3), &json!(1))
     );
-    assert_eq!(report.checks.len(), 6);
+    assert_eq!(report.checks.len(), 8);
 }
 
 #[test]
@@ -193,7 +193,10 @@ fn each_failure_is_named() {
             "evidence_against_another_member",
             "the evidence is forged: the accused did not sign it (evidence: message of",
         ),
-        ("evidence_of_a_later_epoch", "the evidence is about the committee of a later epoch"),
+        (
+            "evidence_of_a_later_epoch",
+            "the evidence is about epoch 1, and the bundle has the committees of the epochs 0 to 0",
+        ),
         ("evidence_version_2", "evidence version 2 is unknown"),
     ];
     for (name, part) in named {

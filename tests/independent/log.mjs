@@ -160,15 +160,17 @@ export function checkEvidence(bytes, committee) {
   return index;
 }
 
-// The checks of evidence against a member of the trusted cluster; `epochs` are the bundle's.
-export function checkAccusation(evidence, committees, cluster) {
-  const [committee] = committees;
+// The checks of evidence against a member of the trusted cluster. `checkChain` verifies the bundle's committees.
+export function checkAccusation(evidence, committees, cluster, checkChain) {
+  const [first] = committees;
   named("identity", () => {
     if (cluster === undefined) throw cannotCheck("no trusted identity was given");
-    for (const got of [committee.cluster, evidence.cluster]) if (!equal(got, cluster)) throw invalid("another cluster", { expected: toBase58(cluster), got: toBase58(got) });
+    for (const got of [first.cluster, evidence.cluster]) if (!equal(got, cluster)) throw invalid("another cluster", { expected: toBase58(cluster), got: toBase58(got) });
   });
+  checkChain();
   const member = named("accused", () => {
-    if (evidence.epoch > 0 || committee.epoch > 0 || committees.length > 1) throw cannotCheck("later epochs are not specified");
+    const committee = committees[evidence.epoch - first.epoch];
+    if (committee === undefined) throw cannotCheck("the bundle does not have the epoch of the evidence");
     return accusedIn(evidence.member, committee);
   });
   named("conflict", () => checkConflict(evidence));

@@ -100,6 +100,15 @@ function committeesOf(parts) {
   return { committees: [first, ...links.map(({ committee }) => committee)], links };
 }
 
+// The checks `possession` and `chain`.
+function checkCommittees(parts, committees, links, { checkpoint }) {
+  named("possession", () => checkPossession(committees[0], parts.pops));
+  renamed("chain", () => {
+    checkPinned(committees, checkpoint);
+    checkLinks(committees[0], parts.handedBy, links, checkpoint?.epoch);
+  });
+}
+
 // Checks 2 to 10. `decode` is the decoder of the kind of certificate, `checkEnd` compares it with the handoff by which its epoch ended.
 function genuineCertificate(parts, decode, trust, checkEnd) {
   const certificate = named("certificate", () => decode(parts.certificate));
@@ -107,13 +116,9 @@ function genuineCertificate(parts, decode, trust, checkEnd) {
   named("identity", () => checkIdentity(committees[0], trust.cluster));
   const committee = named("epoch", () => checkEpoch(certificate, committees));
   named("signers", () => checkSigners(certificate, committee));
-  named("possession", () => checkPossession(committees[0], parts.pops));
+  checkCommittees(parts, committees, links, trust);
+  renamed("chain", () => checkVoteKeys(committee));
   const pinned = trust.checkpoint?.epoch ?? 0;
-  renamed("chain", () => {
-    checkPinned(committees, trust.checkpoint);
-    checkLinks(committees[0], parts.handedBy, links, pinned);
-    checkVoteKeys(committee);
-  });
   const statement = named("signature", () => checkSignature(certificate, committee, trust.cluster));
   const place = certificate.epoch - committees[0].epoch;
   const end = links[place]?.handoff;
@@ -245,13 +250,15 @@ export function verifyBlock({ height, ...question }) {
 }
 
 // Evidence: did a member of the trusted cluster sign two conflicting messages?
-export function verifyEvidence({ bundle, cluster }) {
-  const trusted = input32(cluster, "cluster");
+export function verifyEvidence({ bundle, cluster, checkpoint }) {
+  const trust = inputTrust(cluster, checkpoint);
   const genuine = ask(() => {
     const parts = named("bundle", () => decodeEvidenceBundle(bundle));
     const evidence = named("evidence", () => decodeEvidence(parts.evidence));
-    const { committees } = named("committee", () => committeesOf(parts));
-    return checkAccusation(evidence, committees, trusted);
+    const { committees, links } = named("committee", () => committeesOf(parts));
+    // The messages are signed with node keys: where there is only a genesis, a bad proof of possession must not shield the member.
+    const isGenesisAlone = parts.handedBy === undefined && links.length === 0 && trust.checkpoint === undefined;
+    return checkAccusation(evidence, committees, trust.cluster, () => isGenesisAlone || checkCommittees(parts, committees, links, trust));
   });
   return { ...verdictOf({ genuine: genuine.answer, matches: "not-answered", in_force: "not-answered" }, genuine), value: genuine.value };
 }

@@ -1,7 +1,7 @@
 //! Judging bundles of the log and printing their verdicts, for `vouch verify` and `vouch log`.
 
 use serde::Serialize;
-use vouch_core::digest::{ClusterId, OpId};
+use vouch_core::digest::OpId;
 use vouch_core::report::{
     Answer, BlockOpView, BlockReport, BlockView, CheckOutcome, EvidenceReport, EvidenceView, HeadReport, HeadView,
     OpReport, OpView, Report,
@@ -35,11 +35,11 @@ pub(super) fn judge_block(bundle: &[u8], trust: Trust, height: Option<u64>, now:
 }
 
 /// As [`judge_op`], for evidence.
-pub(super) fn judge_evidence(bundle: &[u8], cluster: Option<ClusterId>, json: bool) -> u8 {
-    let verified = Verifier::new().verify_evidence(bundle, cluster);
-    let shown = EvidenceReport::new(&verified);
+pub(super) fn judge_evidence(bundle: &[u8], trust: Trust, json: bool) -> u8 {
+    let judgement = Verifier::new().judge_evidence(bundle, &trust);
+    let shown = EvidenceReport::new(&judgement);
     print(&shown, &shown.report, shown.evidence.as_ref(), json, print_evidence);
-    exit_code(verified.err())
+    exit_code(judgement.proven().err().cloned())
 }
 
 fn exit_code(error: Option<CheckError>) -> u8 {

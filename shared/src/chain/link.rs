@@ -11,7 +11,7 @@ use crate::statement::{Handoff, Statement, StatementId};
 use crate::verify::{Invalid, check_signers};
 
 /// Maximum number of handoffs whose signatures are verified together.
-const TOGETHER: usize = 16;
+const TOGETHER: usize = 64;
 /// Maximum number of members whose keys are checked before a signature vouches for them, besides those of one committee. Anyone can invent
 /// thousands.
 const UNVOUCHED: usize = 256;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{ReasonedAnswer, Report};
 use crate::bundle::BundleType;
 use crate::digest::ClusterId;
-use crate::verify::{Check, CheckError, ProvenEvidence};
+use crate::verify::{Check, EvidenceJudgement, ProvenEvidence};
 
 /// A verdict on evidence, for people and programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,9 +39,10 @@ pub struct EvidenceView {
 }
 
 impl EvidenceReport {
-    /// The report of a verification.
-    pub fn new(verified: &Result<ProvenEvidence, CheckError>) -> Self {
-        let evidence = verified.as_ref().ok().map(EvidenceView::new);
+    /// The report of a judgement.
+    pub fn new(judgement: &EvidenceJudgement) -> Self {
+        let verified = judgement.proven();
+        let evidence = verified.ok().map(EvidenceView::new);
         let genuine = match verified {
             Ok(proven) => ReasonedAnswer::yes(format!(
                 "member {} signed two messages of the log that exclude each other",
@@ -50,9 +51,10 @@ impl EvidenceReport {
             Err(error) => error.into(),
         };
         let unasked = || ReasonedAnswer::not("evidence is about no file, and does not expire");
-        let errors = [verified.as_ref().err(), None, None];
+        let errors = [verified.err(), None, None];
         let answers = [genuine, unasked(), unasked()];
-        let report = Report::of(BundleType::Evidence, errors, answers, &[&Check::OF_EVIDENCE], None, |_| false);
+        let is_waived = |name| !judgement.is_chain_checked() && matches!(name, Check::Possession | Check::Chain);
+        let report = Report::of(BundleType::Evidence, errors, answers, &[&Check::OF_EVIDENCE], None, is_waived);
         Self { report, evidence }
     }
 }

@@ -126,8 +126,16 @@ impl Check {
 
     /// Every check of evidence, in order. It has no certificate.
     #[cfg(feature = "nodes")]
-    pub const OF_EVIDENCE: [Self; 6] =
-        [Self::Bundle, Self::Evidence, Self::Committee, Self::Identity, Self::Accused, Self::Conflict];
+    pub const OF_EVIDENCE: [Self; 8] = [
+        Self::Bundle,
+        Self::Evidence,
+        Self::Committee,
+        Self::Identity,
+        Self::Possession,
+        Self::Chain,
+        Self::Accused,
+        Self::Conflict,
+    ];
 
     /// The question that the check belongs to.
     pub fn question(self) -> VerdictQuestion {

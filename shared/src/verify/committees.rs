@@ -108,6 +108,13 @@ impl BundleCommittees {
         }
     }
 
+    /// The committee that evidence of this epoch is about.
+    #[cfg(feature = "nodes")]
+    pub(super) fn of_evidence(&self, epoch: u64) -> Result<&CommitteeRecord, Missing> {
+        let (first, last) = (self.first().epoch(), self.last());
+        self.record(epoch).ok_or(Missing::EvidenceEpoch { epoch, first, last })
+    }
+
     /// Whether there is a committee besides a genesis.
     #[cfg(feature = "nodes")]
     pub(super) fn has_later(&self) -> bool {

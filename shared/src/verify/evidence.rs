@@ -1,9 +1,8 @@
-//! The checks of evidence: is the committee that of the trusted cluster, and did a member of it sign both messages?
+//! The checks of evidence: are the committees those of the trusted cluster, and did a member of one of them sign both messages?
 
 use super::committees::BundleCommittees;
-use super::{CheckError, Invalid, Missing};
+use super::{CheckError, Invalid, Missing, Trust};
 use crate::committee::MemberName;
-use crate::digest::ClusterId;
 use crate::log::{Evidence, EvidenceError};
 
 /// Evidence that was verified: this member signed two messages that an honest member never both signs.
@@ -14,23 +13,52 @@ pub struct ProvenEvidence {
     name: MemberName,
 }
 
+/// The result of a verification of evidence.
+#[derive(Debug, Clone)]
+pub struct EvidenceJudgement {
+    proven: Result<ProvenEvidence, CheckError>,
+    is_chain_checked: bool,
+}
+
+impl EvidenceJudgement {
+    pub(super) fn new(proven: Result<ProvenEvidence, CheckError>, is_chain_checked: bool) -> Self {
+        Self { proven, is_chain_checked }
+    }
+
+    /// The evidence, if it holds.
+    ///
+    /// # Errors
+    /// The first check that fails or cannot be made.
+    pub fn proven(&self) -> Result<&ProvenEvidence, &CheckError> {
+        self.proven.as_ref()
+    }
+
+    /// Whether the checks `possession` and `chain` were due.
+    pub fn is_chain_checked(&self) -> bool {
+        self.is_chain_checked
+    }
+}
+
+/// Whether the committees must be verified as a chain. The messages are signed with node keys: where there is only a genesis, which the identity
+/// fixes, a bad proof of possession must not shield the member.
+pub(super) fn needs_chain(committees: &BundleCommittees, trust: &Trust) -> bool {
+    committees.has_later() || trust.checkpoint.is_some()
+}
+
 impl ProvenEvidence {
-    /// The checks `identity`, `accused` and `conflict`. Proofs of possession are not checked: the messages are signed with node keys, and a
-    /// bad proof must not shield the member.
-    pub(super) fn check(
-        evidence: Evidence,
-        committees: &BundleCommittees,
-        trusted: Option<ClusterId>,
-    ) -> Result<Self, CheckError> {
-        let expected = trusted.ok_or(Missing::Identity)?;
-        let record = committees.first();
-        if let Some(got) = [record.cluster(), evidence.cluster()].into_iter().find(|got| *got != expected) {
+    /// The checks `identity` to `conflict`.
+    pub(super) fn check(evidence: Evidence, committees: BundleCommittees, trust: &Trust) -> Result<Self, CheckError> {
+        let expected = trust.cluster.ok_or(Missing::Identity)?;
+        let all = [committees.first().cluster(), evidence.cluster()];
+        if let Some(got) = all.into_iter().find(|got| *got != expected) {
             return Err(Invalid::Accusation(EvidenceError::AnotherCluster { expected, got }).into());
         }
-        if evidence.epoch() > 0 || committees.has_later() {
-            return Err(Missing::EvidenceOfLaterEpoch.into());
+        let record = committees.of_evidence(evidence.epoch()).map(Clone::clone);
+        if needs_chain(&committees, trust) {
+            committees.verify(trust)?;
         }
-        let position = evidence.verify(record).map_err(Invalid::Accusation)?;
+        let record = record?;
+        let position = evidence.verify(&record).map_err(Invalid::Accusation)?;
         // Evidence that verifies is against a member.
         let name =
             record.member(position).ok_or(Invalid::Accusation(EvidenceError::NotAMember(evidence.member())))?.name;

@@ -406,10 +406,17 @@ pub enum Missing {
     #[cfg(feature = "nodes")]
     #[error("evidence version {0} is unknown to this verifier")]
     EvidenceVersion(u8),
-    /// The evidence is about the committee of a later epoch.
+    /// The bundle has no committee of the epoch that the evidence is about.
     #[cfg(feature = "nodes")]
-    #[error("the evidence is about the committee of a later epoch, which this verifier cannot follow")]
-    EvidenceOfLaterEpoch,
+    #[error("the evidence is about epoch {epoch}, and the bundle has the committees of the epochs {first} to {last}")]
+    EvidenceEpoch {
+        /// The epoch of the evidence.
+        epoch: u64,
+        /// The first epoch in the bundle.
+        first: u64,
+        /// The last epoch in the bundle.
+        last: u64,
+    },
     /// The proof of an op has a newer format.
     #[error("op proof version {0} is unknown to this verifier")]
     ProofVersion(u8),
@@ -492,7 +499,7 @@ impl Missing {
             #[cfg(feature = "nodes")]
             Self::EvidenceVersion(_) => Check::Evidence,
             #[cfg(feature = "nodes")]
-            Self::EvidenceOfLaterEpoch => Check::Accused,
+            Self::EvidenceEpoch { .. } => Check::Accused,
             Self::BlockContent(_) => Check::Ops,
             Self::ProofVersion(_) | Self::BlockVersion(_) | Self::OpVersion(_) => Check::Proof,
             Self::CommitteeVersion(_) | Self::Policy(_) | Self::HandoffVersion(_) | Self::HandoffKind(_) => {

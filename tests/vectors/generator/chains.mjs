@@ -128,12 +128,12 @@ function fill(file) {
 export function chainsFile() {
   const file = new ChainFile(theEpochs());
   fill(file);
-  const long = new ChainFile(makeEpochs("long", Array(19).fill(4), Array(19).fill(1)));
-  const links = Array.from({ length: 18 }, (_, i) => long.link(i + 1));
-  long.add("ten_handoffs", "Four members with new vote keys in each of ten epochs.", links.slice(0, 10));
-  long.add("eighteen_handoffs", "More than sixteen.", links);
-  const votes = (statement) => aggregate([0, 1, 2].map((i) => sign(patched(statement, 96, u64(1)), long.epochs[16].committee.members[i].secret, STATEMENT_DST)));
-  long.add("seventeenth_not_signed", "The members of epoch 16 signed another closing.", [...links.slice(0, 16), long.link(17, { votes }), links[17]], "handoff", 17);
+  const long = new ChainFile(makeEpochs("long", Array(68).fill(1), Array(68).fill(1)));
+  const links = Array.from({ length: 67 }, (_, i) => long.link(i + 1));
+  long.add("ten_handoffs", "One member with a new vote key in each of ten epochs.", links.slice(0, 10));
+  long.add("sixty_seven_handoffs", "More than a verifier may check together.", links);
+  const votes = (statement) => sign(patched(statement, 96, u64(1)), long.epochs[65].committee.members[0].secret, STATEMENT_DST);
+  long.add("sixty_sixth_not_signed", "The member of epoch 65 signed another closing.", [...links.slice(0, 65), long.link(66, { votes }), links[66]], "handoff", 66);
   const operated = (operator) => new ChainFile(makeEpochs("operated", [1, 1, 1], [0, 0, 0], { rules: { policy: 1, operator } }));
   const ours = operated(operatorKey());
   const [first, second] = [ours.link(1, { committee: { policy: 1, operator: operatorKey() } }), ours.link(2, { committee: { policy: 1, operator: operatorKey() } })];

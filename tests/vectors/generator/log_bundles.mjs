@@ -4,7 +4,7 @@ import { BLOCK_MEDIA_TYPE, EVIDENCE_MEDIA_TYPE, HEAD_MEDIA_TYPE, OP_MEDIA_TYPE }
 import { concat, u32, u64 } from "../../independent/bytes.mjs";
 import * as log from "../../independent/log.mjs";
 import { toBase58, toBase64url } from "../../independent/text.mjs";
-import { blockBytes, blockPathOf, certifyHead, epochAfter, headOf, makeBlock, makeOp, theLog } from "./log_world.mjs";
+import { blockBytes, blockPathOf, certifyHead, epochAfter, headOf, membersAfter, makeBlock, makeOp, theLog } from "./log_world.mjs";
 import { NOW, baseCertificate, bundleObject, committeeNamed, flipped, nodeSecret, patched } from "./world.mjs";
 
 const FORMAT =
@@ -226,7 +226,19 @@ function epochs(file) {
     on("chain_of_another_height", "The committee signed another height.", { ...at(7), handoff: toBase64url(patched(new Uint8Array(Buffer.from(at(7).handoff, "base64url")), 88, u64(8))) }, "invalid", "chain");
     file.add(of, "with_a_seal", "A key that only the bundle of a file may have.", { bundle: JSON.stringify({ ...bases[of], sealed: "" }) }, "invalid", "bundle");
   }
-  file.add("evidence", "in_a_bundle_with_a_later_epoch", "This version does not follow evidence into later epochs.", { bundle: JSON.stringify({ ...bases.evidence, epochs: [epochAfter(committee, blocks, 7)] }) }, "cannot-check", "accused");
+  const later = membersAfter()[2];
+  const place = { cluster: committee.digest, epoch: 1, height: 9, round: 0 };
+  const both = [blocks[0].digest, blocks[1].digest].sort(Buffer.compare).map((block) => ({ block, signature: ed25519.sign(log.voteBytes({ ...place, type: 2, block }), nodeSecret(later.label)) }));
+  const evidence = toBase64url(log.encodeEvidence({ ...place, member: later.node, message: 2, both }));
+  const of = (name, about, changes, verdict, check = null) => file.add("evidence", name, about, { bundle: JSON.stringify({ ...bases.evidence, epochs: [epochAfter(committee, blocks, 7)], ...changes }) }, verdict, check);
+  of("of_epoch_0_with_a_later_one", "The accused is of epoch 0.", {}, "valid");
+  of("of_epoch_1", "The accused is of epoch 1.", { evidence }, "valid");
+  of("of_epoch_1_without_it", "The bundle ends with epoch 0.", { evidence, epochs: [] }, "cannot-check", "accused");
+  const [a, b, ...rest] = bases.evidence.genesis.pops;
+  of("of_epoch_1_with_pops_swapped", "Where there is a later committee, the chain to it must hold.", { evidence, genesis: { ...bases.evidence.genesis, pops: [b, a, ...rest] } }, "invalid", "possession");
+  const altered = epochAfter(committee, blocks, 7);
+  altered.handoff = toBase64url(patched(new Uint8Array(Buffer.from(altered.handoff, "base64url")), 88, u64(8)));
+  of("of_epoch_1_with_a_broken_chain", "The committee of epoch 0 signed another height.", { evidence, epochs: [altered] }, "invalid", "chain");
 }
 
 export function logBundlesFile() {

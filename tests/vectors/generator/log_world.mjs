@@ -93,9 +93,11 @@ export const blockPathOf = (blocks, height) => concat(...log.logTree.pathOf(bloc
 
 export const opBundleObject = (committee, certificate, proof) => ({ ...bundleObject(committee, certificate), type: OP_MEDIA_TYPE, proof: toBase64url(proof) });
 
+export const membersAfter = () => makeMembers("after", 4);
+
 // The entry of a bundle for epoch 1, to which the committee handed over at a block.
 export function epochAfter(committee, blocks, height, logRoot = rootOfBlocks(blocks.slice(0, height))) {
-  const next = makeCommittee("after", makeMembers("after", 4), { epoch: 1, cluster: committee.digest, previous: committee.digest, nonce: new Uint8Array(16), history: NO_HISTORY });
+  const next = makeCommittee("after", membersAfter(), { epoch: 1, cluster: committee.digest, previous: committee.digest, nonce: new Uint8Array(16), history: NO_HISTORY });
   const body = encodeHandoffBody({ closing: ISSUED + 600, next: next.digest, height, logRoot });
   const { certificate } = certified(committee, 0, committee.digest, KIND_HANDOFF, body);
   return { handoff: toBase64url(certificate), committee: toBase64url(next.encoding) };

@@ -232,7 +232,8 @@ async fn evidence_is_kept_shown_and_verified_also_after_a_restart() {
     let name = evidence::keep(&member.context, &chain, found).unwrap().unwrap();
     assert_eq!(evidence::keep(&member.context, &chain, found).unwrap(), None, "it is there");
     let bundle = std::fs::read(folder.path().join("replica").join(&name)).unwrap();
-    let proven = Verifier::new().verify_evidence(&bundle, Some(cluster)).unwrap();
+    let proven = Verifier::new().judge_evidence(&bundle, &cluster.into());
+    let proven = proven.proven().unwrap();
     assert_eq!((proven.evidence(), proven.position()), (&found, 0));
     std::fs::write(folder.path().join("replica/evidence/notes.txt"), "the operator's").unwrap();
     member.stop().await;
