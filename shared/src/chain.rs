@@ -40,13 +40,13 @@ pub struct CommitteeChain {
     /// The statement that handed over to the first committee. `None` for a genesis.
     handed_by: Option<StatementId>,
     /// The epochs after the first, without a gap.
-    later: Arc<Vec<Epoch>>,
+    later: Arc<Vec<Arc<Epoch>>>,
     /// The committee of the last epoch.
     current: Arc<Committee>,
 }
 
 /// An epoch after the first.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Epoch {
     handoff: Certificate<Handoff>,
     /// The statement that the handoff certifies.
@@ -56,7 +56,7 @@ struct Epoch {
     committee: EpochCommittee,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum EpochCommittee {
     /// The committee before has signed the handoff to this one.
     Verified(Arc<Committee>),

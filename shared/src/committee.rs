@@ -20,6 +20,8 @@ pub use member::{Member, MemberName};
 pub use offer::{KeyOffer, KeyOfferError, KeyOfferFormatError, OfferedKey};
 pub use policy::Policy;
 
+use std::sync::Arc;
+
 use crate::bls::{
     self, AggregateClaim, AggregateSignature, BlsError, CheckedKey, KeySum, Possession, ProvenVoteKey, VoteKey,
     VoteSignature, check_possessions,
@@ -270,7 +272,7 @@ fn read_members(mut reader: Reader<'_>, n: u16) -> Result<Vec<Member>, Committee
 /// handoff to it. Votes and certificates are verified only with a `Committee`.
 #[derive(Debug, Clone)]
 pub struct Committee {
-    record: CommitteeRecord,
+    record: Arc<CommitteeRecord>,
     possessions: Vec<Possession>,
     keys: KeySum,
 }
@@ -325,7 +327,7 @@ impl Committee {
         let Some(keys) = KeySum::new(keys.into_iter().flatten().collect()) else {
             return Err(CommitteeError::PossessionCount { expected: 1, got: 0 }.into());
         };
-        Ok(Self { record, possessions, keys })
+        Ok(Self { record: Arc::new(record), possessions, keys })
     }
 
     /// A genesis committee of members whose proofs of possession were verified. The members ascend by node key.
@@ -345,7 +347,7 @@ impl Committee {
         };
         let record = CommitteeRecord::genesis(nonce, members.into_iter().map(member).collect())?;
         let keys = KeySum::new(keys).ok_or(CommitteeError::PossessionCount { expected: 1, got: 0 })?;
-        Ok(Self { record, possessions, keys })
+        Ok(Self { record: Arc::new(record), possessions, keys })
     }
 
     /// A member's vote key with its verified proof. `None` if there is no such member.
@@ -368,7 +370,7 @@ impl Committee {
     ///
     /// # Errors
     /// The index of a member whose key is not a valid point, and why.
-    pub(crate) fn handed_over(record: CommitteeRecord) -> Result<Self, (usize, BlsError)> {
+    pub(crate) fn handed_over(record: Arc<CommitteeRecord>) -> Result<Self, (usize, BlsError)> {
         let mut keys = Vec::with_capacity(record.members.len());
         for (index, member) in record.members.iter().enumerate() {
             keys.push(bls::vouched_key(&member.vote_key).map_err(|error| (index, error))?);

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before } from "node:test";
 import { pathToFileURL } from "node:url";
 import { browserTest } from "./support/browser.mjs";
-import { altered, bundleFor, certificateOf } from "./support/bundles.mjs";
+import { altered, bundleFor, certificateOf, certifiedLongAgo } from "./support/bundles.mjs";
 import { runProgram, startCluster, temporaryFolder } from "./support/cluster.mjs";
 import { IDENTITY, OTHER_IDENTITY, honest } from "./support/lying_server.mjs";
 import { address, assertInvalid, assertValid, clear, fileNamed, judge, openPage, ready, saveTo, showTab, verdictOf, verify } from "./support/page.mjs";
@@ -57,6 +57,21 @@ browserTest("offline, the file and its bundle are verified in either order, and 
     for (const { name } of cluster.replicas) assert.ok(verdict.text.includes(name), verdict.text);
     await clear(page);
   }
+});
+
+browserTest("offline, a certificate of epoch 0 is verified after the cluster reached epoch 12", async (open) => {
+  const { bytes, bundle: old, identity: other } = certifiedLongAgo();
+  const page = await openOffline(open, address(cluster.url, { cluster: other }));
+  const { state, outcomes, text } = await judge(page, [fileNamed("old.pdf", bytes), vouch(old)]);
+  assert.deepEqual([state, outcomes.chain, outcomes.closing, outcomes.seal], ["valid", "passed", "passed", "waived"], text);
+  const line = page.locator("#verify .epochs");
+  assert.deepEqual(await line.locator("[data-epoch]").evaluateAll((all) => all.map(({ dataset }) => dataset.epoch)), ["0", "1", "2", "11", "12"]);
+  assert.match(await line.locator("[aria-current=step]").innerText(), /^Founding\s+1 replica[^]*closed[^]*this certificate/);
+  assert.match(await line.locator("[data-epoch='1']").innerText(), /joined:\s+replica-\d, replica-\d, replica-\d/);
+  // Another cluster's chain is not followed.
+  const json = JSON.parse(old);
+  json.epochs.splice(3, 1);
+  assertInvalid(await judge(page, [fileNamed("old.pdf", bytes), vouch(JSON.stringify(json))]), "chain");
 });
 
 browserTest("verify.html, opened as a file without a network, accepts and refuses", async (open) => {

@@ -4,6 +4,7 @@ import { spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { readVectors } from "../vectors/load.mjs";
 import { pathToFileURL } from "node:url";
 import { BUNDLE, CLUSTER, DIGEST, FILE, LENGTH, NOW, OP } from "./files.mjs";
 import { folder, installed, run, succeed } from "./installed.mjs";
@@ -15,12 +16,13 @@ const trusted = ["--cluster", CLUSTER, "--now", `${NOW}`];
 test("npx runs the command", () => {
   const { stdout } = succeed("npx", ["--no-install", "vouch-verify", "report.pdf", "report.pdf.vouch", ...trusted]);
   const lines = stdout.trimEnd().split("\n");
-  assert.equal(lines.length, 16);
+  assert.equal(lines.length, 19);
   const questions = ["Is the certificate genuine? yes", "Is this the file? yes", "Is it in force? yes"];
-  assert.deepEqual([0, 9, 12].map((at) => lines[at]), questions);
-  assert.equal(lines.filter((line) => line.startsWith(" ok  ")).length, 12);
-  assert.equal(lines[4], " ok  identity     the committee is that of the cluster you trust");
-  assert.equal(lines[15], `VALID: report.pdf ${DIGEST}, ${LENGTH} bytes, certified 2026-09-21T14:13:20Z by 3 of 4 members of cluster ${CLUSTER}`);
+  assert.deepEqual([0, 12, 15].map((at) => lines[at]), questions);
+  assert.equal(lines.filter((line) => line.startsWith(" ok  ")).length, 13);
+  assert.deepEqual(lines.filter((line) => line.startsWith("n/a ")).map((line) => line.slice(5, 12)), ["closing", "seal   "]);
+  assert.equal(lines[4], " ok  identity     the committees are those of the cluster you trust");
+  assert.equal(lines[18], `VALID: report.pdf ${DIGEST}, ${LENGTH} bytes, certified 2026-09-21T14:13:20Z by 3 of 4 members of cluster ${CLUSTER}`);
 });
 
 test("npx finds the command by the package's name", () => {
@@ -33,12 +35,12 @@ test("a tampered file is invalid", () => {
   assert.equal(status, 1, stderr);
   const lines = stdout.trimEnd().split("\n");
   const questions = ["Is the certificate genuine? yes", "Is this the file? no", "Is it in force? yes"];
-  assert.deepEqual([0, 9, 12].map((at) => lines[at]), questions);
-  assert.equal(lines[10], "BAD  digest       the file is the certified one, byte for byte");
-  assert.equal(lines[11], " -   length       the file has the certified length");
-  assert.equal(lines[15], `expected ${DIGEST}`);
-  assert.match(lines[16], /^got {6}\w{43,44}$/);
-  assert.match(lines[17], /^INVALID: the certificate is genuine, but this is another file \(digest: /);
+  assert.deepEqual([0, 12, 15].map((at) => lines[at]), questions);
+  assert.equal(lines[13], "BAD  digest       the file is the certified one, byte for byte");
+  assert.equal(lines[14], " -   length       the file has the certified length");
+  assert.equal(lines[18], `expected ${DIGEST}`);
+  assert.match(lines[19], /^got {6}\w{43,44}$/);
+  assert.match(lines[20], /^INVALID: the certificate is genuine, but this is another file \(digest: /);
 });
 
 test("without an identity the command cannot check, and says what to do", () => {
@@ -59,10 +61,31 @@ test("expiry counts, and can be waived", () => {
   assert.match(waived.stdout, /^n\/a {2}expiry/m);
 });
 
+test("a checkpoint is followed, and a seal can be demanded", () => {
+  const { cases } = readVectors("epoch_bundles.json");
+  const { bundle, cluster, checkpoint, digest, now } = cases.find(({ name }) => name === "sealed");
+  writeFileSync(join(folder, "sealed.vouch"), bundle);
+  const judged = (...args) => verify(["--digest", digest, "sealed.vouch", "--cluster", cluster, "--now", `${now}`, ...args]);
+  const sealed = judged("--checkpoint", checkpoint, "--require-sealed");
+  assert.equal(sealed.status, 0, sealed.stderr);
+  assert.match(sealed.stdout, /^ ok {2}chain {8}its committee is 2 handoffs before the one of epoch 2, which you pinned$/m);
+  assert.match(sealed.stdout, /^ ok {2}seal {9}sealed: /m);
+  assert.match(judged().stdout, /^n\/a {2}seal {9}not sealed: it is in a seal, but only /m);
+  assert.equal(judged("--require-sealed").status, 2);
+  assert.equal(judged("--checkpoint", `2:${digest}`).status, 1);
+  assert.equal(judged("--checkpoint", `9:${digest}`).status, 2);
+  for (const wrong of ["12", `1.0:${digest}`, "1:abc"]) {
+    const { status, stderr } = judged("--checkpoint", wrong);
+    assert.equal(status, 2, wrong);
+    assert.match(stderr, /--checkpoint: /, wrong);
+  }
+  assert.match(verify(["--op", "any", "sealed.vouch", "--require-sealed"]).stderr, /--op cannot be used with --require-sealed/);
+});
+
 test("--json prints the report", () => {
   const valid = verify(["report.pdf", "report.pdf.vouch", "--json", ...trusted]);
   const report = JSON.parse(valid.stdout);
-  assert.deepEqual([valid.status, report.verdict, report.check, report.checks.length], [0, "valid", null, 12]);
+  assert.deepEqual([valid.status, report.verdict, report.check, report.checks.length], [0, "valid", null, 15]);
   assert.equal(report.certificate.digest_base58, DIGEST);
   const invalid = verify(["tampered", "report.pdf.vouch", "--json", ...trusted]);
   assert.deepEqual([invalid.status, JSON.parse(invalid.stdout).check], [1, "digest"]);

@@ -59,8 +59,9 @@ impl CommitteeChain {
             chain.check_policy(&link.committee)?;
             let statement = chain.check_handoff(&link)?;
             let EpochLink { handoff, committee, seal } = link;
+            let committee = Arc::new(committee);
             let committee = if lineage.epoch < pinned {
-                EpochCommittee::Named(Arc::new(committee))
+                EpochCommittee::Named(committee)
             } else {
                 let error = |error| handoff_error(lineage.epoch, Invalid::Signature(error));
                 let absent = handoff.signers.absent().map(usize::from);
@@ -70,7 +71,7 @@ impl CommitteeChain {
                 EpochCommittee::Verified(with_keys(committee)?)
             };
             let epoch = Epoch { handoff, identity: statement.id(), seal, committee };
-            Arc::make_mut(&mut chain.later).push(epoch);
+            Arc::make_mut(&mut chain.later).push(Arc::new(epoch));
         }
         verify_all(&claims)?;
         chain.current = chain.last_committee()?;
@@ -102,8 +103,10 @@ impl CommitteeChain {
     /// # Errors
     /// A vote key is not a valid point, and was not looked at before.
     pub(crate) fn with_keys(&self, epoch: u64) -> Option<Result<Arc<Committee>, ChainError>> {
-        let known = self.of_epoch(epoch).cloned().map(Ok);
-        known.or_else(|| Some(with_keys(self.record(epoch)?.clone())))
+        if epoch == self.first.record().epoch() {
+            return Some(Ok(self.first.clone()));
+        }
+        Some(self.later.get(self.place(epoch)?)?.committee.with_keys())
     }
 
     fn last_epoch(&self) -> u64 {
@@ -115,11 +118,7 @@ impl CommitteeChain {
     }
 
     fn last_committee(&self) -> Result<Arc<Committee>, ChainError> {
-        match self.later.last().map(|last| &last.committee) {
-            None => Ok(self.first.clone()),
-            Some(EpochCommittee::Verified(committee)) => Ok(committee.clone()),
-            Some(EpochCommittee::Named(record)) => with_keys(record.as_ref().clone()),
-        }
+        self.later.last().map_or_else(|| Ok(self.first.clone()), |last| last.committee.with_keys())
     }
 
     /// Checks what a committee says of those before it. It is of the next epoch.
@@ -176,8 +175,17 @@ impl CommitteeChain {
     }
 }
 
+impl EpochCommittee {
+    fn with_keys(&self) -> Result<Arc<Committee>, ChainError> {
+        match self {
+            Self::Verified(committee) => Ok(committee.clone()),
+            Self::Named(record) => with_keys(record.clone()),
+        }
+    }
+}
+
 /// A later committee with its keys.
-fn with_keys(record: CommitteeRecord) -> Result<Arc<Committee>, ChainError> {
+fn with_keys(record: Arc<CommitteeRecord>) -> Result<Arc<Committee>, ChainError> {
     let epoch = record.epoch();
     let error = |(member, error)| ChainError::VoteKey { epoch, member, error };
     Ok(Arc::new(Committee::handed_over(record).map_err(error)?))

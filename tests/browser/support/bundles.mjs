@@ -4,6 +4,9 @@ import { decodeBundle } from "../../independent/bundle.mjs";
 import { decodeCertificate, encodeBitmap, encodeCertificate, encodeReceipt } from "../../independent/certificate.mjs";
 import { fromBase64url, toBase64url } from "../../independent/text.mjs";
 import { bundleObject, makeBatch, saltOf } from "../../vectors/generator/world.mjs";
+import { Cluster } from "../../vectors/generator/epoch_bundles.mjs";
+import { makeEpochs } from "../../vectors/generator/epochs.mjs";
+import { fileOf } from "../../vectors/generator/world.mjs";
 import { honest } from "./lying_server.mjs";
 
 /** The decoded certificate of a bundle. */
@@ -27,4 +30,11 @@ export function altered(text, change) {
 export function bundleFor(bytes, { issuedAt = Math.floor(Date.now() / 1000), expiresAt = NEVER, committee = honest } = {}) {
   const receipt = { salt: saltOf("page"), digest: digestOf(bytes), length: bytes.length, expiresAt };
   return JSON.stringify(bundleObject(committee, makeBatch(committee, [receipt], { issuedAt }).certify()));
+}
+
+/** A file that was certified in epoch 0 of a cluster, its bundle after the cluster reached epoch 12, and the cluster's identity. */
+export function certifiedLongAgo() {
+  const cluster = new Cluster(makeEpochs("long ago", [1, 4, 4, 5, 5, 4, 4, 7, 7, 7, 7, 6, 4], [1, ...Array(12).fill(0)], { receipt: { expiresAt: NEVER } }));
+  const { certificate } = cluster.certified(0);
+  return { bytes: fileOf("long ago 0/0"), bundle: JSON.stringify(cluster.bundle(certificate, { links: cluster.links(0, 12) })), identity: cluster.identity };
 }

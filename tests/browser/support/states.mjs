@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { digestOf } from "../../independent/bytes.mjs";
 import { toBase58 } from "../../independent/text.mjs";
-import { altered, bundleFor } from "./bundles.mjs";
+import { altered, bundleFor, certifiedLongAgo } from "./bundles.mjs";
 import { makeFilm } from "./film.mjs";
 import { blockBundle, headBundle, logWithNotes, opBundle } from "./log_bundles.mjs";
 import { IDENTITY, OTHER_IDENTITY, honest } from "./lying_server.mjs";
@@ -22,6 +22,7 @@ const MIB = 1 << 20;
 const now = () => Math.floor(Date.now() / 1000);
 const vouch = (text) => fileNamed("report.pdf.vouch", text);
 const good = bundleFor(BYTES);
+const ago = certifiedLongAgo();
 const expired = bundleFor(BYTES, { issuedAt: now() - 7200, expiresAt: now() - 3600 });
 const forged = altered(good, () => ({ signature: new Uint8Array(96).fill(1) }));
 
@@ -172,6 +173,13 @@ export function allStates({ open, server, elsewhere, folder }) {
     ["verify, file alone", () => verifying(FILE)],
     ["verify, bundle alone", () => verifying(vouch(good))],
     ["valid", () => verifying(FILE, vouch(good))],
+    ["valid, of an earlier epoch", async () => {
+      const page = await visit(address(server.url, { cluster: ago.identity }));
+      await showTab(page, "Verify");
+      await give(page, [fileNamed("old.pdf", ago.bytes), vouch(ago.bundle)]);
+      await page.locator("#verify .epochs").waitFor();
+      return page;
+    }],
     ["invalid", () => verifying(fileNamed("report.pdf", "Something else.\n"), vouch(good))],
     ["forged", () => verifying(FILE, vouch(forged))],
     ["expired", () => verifying(FILE, vouch(expired))],

@@ -17,7 +17,7 @@ const DESCRIPTION =
   " `standing` says what was found out about a genuine certificate: the epoch that is trusted, the handoffs between it and the certificate's, the closing, and the state of the seal.";
 
 // What belongs to one cluster: its epochs and the links between them.
-class Cluster {
+export class Cluster {
   constructor(world) {
     this.epochs = world.epochs;
     this.identity = toBase58(world.cluster);

@@ -38,14 +38,15 @@ export function certified(committee, epoch, cluster, kind, body) {
   return { statement, identity: statementIdentity(statement), certificate };
 }
 
-const storedBatch = (label, committee, epoch, cluster, j) =>
-  makeBatch(committee, [receiptOf(`${label} ${epoch}/${j}`)], { issuedAt: ISSUED + 600 * epoch + j, statement: { epoch, cluster } });
+const storedBatch = (label, committee, epoch, cluster, j, receipt) =>
+  makeBatch(committee, [receiptOf(`${label} ${epoch}/${j}`, receipt)], { issuedAt: ISSUED + 600 * epoch + j, statement: { epoch, cluster } });
 
 let made;
 export const theEpochs = () => (made ??= makeEpochs("epochs", SIZES, STATEMENTS));
 
-// A cluster with committees of these sizes, each of which certified so many statements. `alter(members, epoch)` replaces members.
-export function makeEpochs(label, sizes, counts, { alter = (members) => members, rules = {} } = {}) {
+// A cluster with committees of these sizes, each of which certified so many statements. `alter(members, epoch)` replaces members; `rules` are fields
+// of all committees, `receipt` those of all receipts.
+export function makeEpochs(label, sizes, counts, { alter = (members) => members, rules = {}, receipt = {} } = {}) {
   const epochs = [];
   let cluster;
   for (const [epoch, n] of sizes.entries()) {
@@ -63,7 +64,7 @@ export function makeEpochs(label, sizes, counts, { alter = (members) => members,
       const seal = { epoch: epoch - 1, committee: before.committee.digest, count: tree.count, root: tree.root };
       before.seal = { ...seal, tree, ...certified(committee, epoch, cluster, KIND_SEAL, encodeSealBody(seal)) };
     }
-    const batches = Array.from({ length: counts[epoch] }, (_, j) => storedBatch(label, committee, epoch, cluster, j));
+    const batches = Array.from({ length: counts[epoch] }, (_, j) => storedBatch(label, committee, epoch, cluster, j, receipt));
     const statements = batches.map(({ statement }) => statementIdentity(statement));
     epochs.push({ epoch, committee, history: committee.history ?? NO_HISTORY, batches, statements });
   }
