@@ -15,6 +15,7 @@ use serde::{Serialize, Serializer};
 
 use crate::bundle::{BundleText, BundleType};
 use crate::certificate::{Certificate, Signers};
+use crate::chain::CommitteeChain;
 use crate::committee::{CommitteeRecord, Member};
 use crate::comparison::Comparison;
 use crate::digest::{ClusterId, CommitteeDigest};
@@ -370,7 +371,7 @@ pub struct Inspection {
     pub signature: String,
     /// The certificate's bytes, hex.
     pub certificate: String,
-    /// Every epoch in the bundle, in order. Empty if only the committee of the certificate was at hand.
+    /// Every epoch in the bundle, in order.
     pub epochs: Vec<EpochView>,
 }
 
@@ -393,11 +394,20 @@ impl Inspection {
         let certificate = Certificate::decode(&bundle.certificate, &limits)?;
         let committees = BundleCommittees::stated(bundle.chain, &limits)?;
         let record = stated_committee(&committees, certificate.epoch);
-        Ok(Self { epochs: EpochView::all(&committees), ..Self::of(&certificate, record) })
+        Ok(Self { epochs: EpochView::all(committees.epochs()), ..Self::of(&certificate, record) })
     }
 
-    /// What a certificate and the committee beside it state.
-    pub fn of(certificate: &Certificate, record: &CommitteeRecord) -> Self {
+    /// What the bundle of a certificate, by a committee of this chain, states.
+    pub fn of_certified(certificate: &Certificate, chain: &CommitteeChain) -> Self {
+        let epoch = certificate.epoch;
+        let record = chain.record(epoch).unwrap_or_else(|| chain.current().record());
+        let before = |of: u64| Some((chain.record(of)?, chain.closing(of).filter(|_| of < epoch)));
+        let epochs = (chain.first().record().epoch()..=epoch).filter_map(before);
+        Self { epochs: EpochView::all(epochs), ..Self::of(certificate, record) }
+    }
+
+    /// What a certificate and the committee beside it state, without the epochs.
+    fn of(certificate: &Certificate, record: &CommitteeRecord) -> Self {
         let receipt = &certificate.claim.receipt;
         let statement = certificate.statement(record).map(|statement| hex(&statement.id().0));
         Self {

@@ -99,7 +99,7 @@ fn put_verify_inspect_and_get_work_together() {
     let cluster_id = put.row("cluster");
     let trusted = ["--cluster", &cluster_id];
     let verified = vouch(home, &[&["verify", "a picture.bin", "a picture.bin.vouch"], &trusted[..]].concat());
-    assert_eq!(verified.ok().lines().filter(|line| line.starts_with(" ok  ")).count(), 12);
+    assert_eq!(verified.ok().lines().filter(|line| line.starts_with(" ok  ")).count(), 13);
     assert!(verified.row("VALID:").starts_with(&format!("a picture.bin {base58}, 307200 bytes, certified ")));
     assert_eq!(verified.stderr, "");
 

@@ -9,7 +9,7 @@ use crate::nodes::Cluster;
 use crate::program::vouch;
 
 /// The keys that `inspect --json` documents, which `put --json` and `verify --json` show as well.
-pub const INSPECTION: [&str; 20] = [
+pub const INSPECTION: [&str; 21] = [
     "cluster",
     "digest",
     "digest_base58",
@@ -30,6 +30,7 @@ pub const INSPECTION: [&str; 20] = [
     "statement",
     "signature",
     "certificate",
+    "epochs",
 ];
 
 #[test]
@@ -67,6 +68,9 @@ fn json_has_the_documented_keys() {
     assert!((began..=now()).contains(&inspected["issued_at"].as_u64().unwrap()), "{inspected}");
     let cluster_id = inspected["cluster"].as_str().unwrap();
     assert_eq!(bs58::decode(cluster_id).into_vec().unwrap().len(), 32);
+    let epochs = inspected["epochs"].as_array().unwrap();
+    assert_eq!(epochs.len(), 1);
+    assert_eq!(keys(&epochs[0]), ["epoch", "committee", "members", "joined", "left", "closing"]);
     let members = inspected["members"].as_array().unwrap();
     assert_eq!(keys(&members[0]), ["member", "name", "node_key", "vote_key", "signed"]);
     let signed = members.iter().filter(|member| member["signed"] == true).map(|member| member["member"].clone());
@@ -87,6 +91,7 @@ fn json_has_the_documented_keys() {
         "genuine",
         "matches",
         "in_force",
+        "standing",
         "checks",
         "certificate",
     ];
@@ -97,11 +102,13 @@ fn json_has_the_documented_keys() {
     }
     assert_eq!((&verified["verdict"], &verified["message"]), (&"valid".into(), &"VALID".into()));
     assert_eq!(verified["certificate"], inspected);
+    assert_eq!(keys(&verified["standing"]), ["epoch", "trusted_epoch", "handoffs", "last_epoch", "closing", "seal"]);
     let checks = verified["checks"].as_array().unwrap();
-    assert_eq!(checks.len(), 12);
+    assert_eq!(checks.len(), 15);
     for check in checks {
         assert_eq!(keys(check), ["name", "question", "outcome", "meaning"]);
-        assert_eq!(check["outcome"], "passed", "{check}");
+        let is_open = check["name"] == "closing" || check["name"] == "seal";
+        assert_eq!(check["outcome"], if is_open { "waived" } else { "passed" }, "{check}");
     }
 
     fs::write(home.join("letter"), "another\n").unwrap();

@@ -215,8 +215,8 @@ impl Put {
         let put = open.put_bytes(self.bytes.clone(), self.expires_at, self.renew).await;
         link.known = open.chain().cloned().or(link.known.take());
         let certified = put?;
-        let certificate = certified.certificate;
-        Ok((Promise { bytes: self.bytes.clone(), certificate, began }, certified.committee))
+        let (committee, certificate) = (certified.committee().clone(), certified.certificate);
+        Ok((Promise { bytes: self.bytes.clone(), certificate, began }, committee))
     }
 }
 

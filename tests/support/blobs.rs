@@ -156,7 +156,7 @@ pub fn judge(bundle: &[u8], trusted: ClusterId, bytes: &[u8]) -> Verdict {
 
 /// Names of the signers.
 pub fn signers(certified: &Certified) -> Vec<String> {
-    let record = certified.committee.record();
+    let record = certified.committee().record();
     certified.certificate.signers.iter().map(|member| record.name(member)).collect()
 }
 

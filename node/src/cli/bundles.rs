@@ -118,7 +118,7 @@ impl BundlePlace {
 
     fn place(&self, certified: &Certified, bytes: &[u8]) -> Result<PathBuf, Failure> {
         let digest = certified.certificate.claim.receipt.digest;
-        let ours = (digest, certified.committee.cluster());
+        let ours = (digest, certified.committee().cluster());
         for number in 1..=MAX_NUMBER {
             let path = match (&self.named, &self.source) {
                 (Some(named), _) => named.clone(),

@@ -71,7 +71,7 @@ pub(super) async fn demo(host: &Host, args: DemoArgs) -> Result<u8, Failure> {
     let bundle = place.write(&certified)?;
     explain(&certified, &bundle);
 
-    let identity = certified.committee.cluster();
+    let identity = certified.committee().cluster();
     step(4, format_args!("Verifying with this program, offline. Anyone who knows the cluster's identity can do this."));
     note(format_args!(
         "vouch verify {} {} --cluster {identity}",
@@ -129,7 +129,7 @@ fn note(text: std::fmt::Arguments<'_>) {
 }
 
 fn explain(certified: &Certified, bundle: &Path) {
-    let record = certified.committee.record();
+    let record = certified.committee().record();
     let certificate = &certified.certificate;
     let names: Vec<String> = certificate.signers.iter().map(|member| record.name(member)).collect();
     note(format_args!("digest {} (BLAKE3; `b3sum` prints it as hex)", certificate.claim.receipt.digest));
@@ -142,8 +142,8 @@ fn explain(certified: &Certified, bundle: &Path) {
         ),
     );
     note(format_args!("written to {} with what is needed to check it", output::name(bundle)));
-    note(format_args!("cluster identity {}", certified.committee.cluster()));
-    note(format_args!("committee of {}", crate::server::tolerance(&certified.committee)));
+    note(format_args!("cluster identity {}", certified.committee().cluster()));
+    note(format_args!("committee of {}", crate::server::tolerance(&certified.committee())));
 }
 
 /// Puts, and tries again until the replicas have joined: before that, the server has no committee or too few members.

@@ -43,9 +43,9 @@ pub(super) async fn put(host: &Host, args: PutArgs) -> Result<u8, Failure> {
     if let Some(kept) = place.kept(&bundle).filter(|_| !args.json) {
         output::error_line(format_args!("{kept}"));
     }
-    trust.record(certified.committee.cluster())?;
+    trust.record(certified.committee().cluster())?;
 
-    let shown = Inspection::of(&certified.certificate, certified.committee.record());
+    let shown = Inspection::of_certified(&certified.certificate, &certified.chain);
     if args.json {
         output::json(&bundles::as_json(&certified, attempts, &shown, &bundle)?);
     } else {
@@ -88,12 +88,12 @@ pub(super) async fn client(host: &Host, args: ClientArgs) -> Result<u8, Failure>
         retry: DEFAULT_LIMIT,
     };
     let (certified, _) = run(host, put, &trust, false, None).await?;
-    trust.record(certified.committee.cluster())?;
+    trust.record(certified.committee().cluster())?;
     let certificate = bs58::encode(certified.certificate.encode()).into_string();
     output::line(format_args!("server identity: {}", certified.server));
     output::line(format_args!("file {} stored successfully.", certified.certificate.claim.receipt.digest));
     output::line(format_args!("certificate of availability: {certificate}"));
-    output::line(format_args!("availability set identity: {}", certified.committee.cluster()));
+    output::line(format_args!("availability set identity: {}", certified.committee().cluster()));
     // the session has verified it
     output::line(format_args!("certificate of availability is valid."));
     Ok(0)

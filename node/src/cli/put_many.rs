@@ -141,7 +141,7 @@ impl Puts {
                 self.attempts().retry.completed(file.number);
                 if !self.is_recorded {
                     self.is_recorded = true;
-                    self.trust.record(certified.committee.cluster())?;
+                    self.trust.record(certified.committee().cluster())?;
                 }
                 match print(&file, &certified, &bundle, self.args.json) {
                     Ok(()) => return Ok(()),
@@ -254,7 +254,7 @@ async fn save(host: &Host, place: BundlePlace, certified: Box<Certified>) -> Res
 }
 
 fn print(file: &FilePut, certified: &Certified, bundle: &Path, is_json: bool) -> Result<(), Failure> {
-    let shown = Inspection::of(&certified.certificate, certified.committee.record());
+    let shown = Inspection::of_certified(&certified.certificate, &certified.chain);
     if is_json {
         let mut json = bundles::as_json(certified, file.attempts, &shown, bundle)?;
         output::put_name(&mut json, "file", &file.file);

@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use crate::committee::{CommitteeRecord, Member};
 use crate::digest::CommitteeDigest;
-use crate::verify::BundleCommittees;
 
 /// One epoch, with what changed since the one before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,13 +23,11 @@ pub struct EpochView {
 }
 
 impl EpochView {
-    /// The epochs of a bundle.
-    pub(super) fn all(committees: &BundleCommittees) -> Vec<Self> {
+    /// These epochs, each with its closing.
+    pub(super) fn all<'a>(epochs: impl Iterator<Item = (&'a CommitteeRecord, Option<u64>)>) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         let mut before: Option<&CommitteeRecord> = None;
-        let closings = committees.links().iter().map(|link| Some(link.handoff.claim.closing)).chain([None]);
-        let records = [committees.first()].into_iter().chain(committees.links().iter().map(|link| &link.committee));
-        for (record, closing) in records.zip(closings) {
+        for (record, closing) in epochs {
             let (joined, left) = match before {
                 None => (Vec::new(), Vec::new()),
                 Some(before) => (names_beyond(record, before), names_beyond(before, record)),

@@ -12,6 +12,7 @@ use super::handshake::{ClientHandshake, unexpected};
 use super::progress::{Phase, ProgressMark, ProgressWatch, WaitLimit};
 use crate::bundle::Bundle;
 use crate::certificate::Certificate;
+use crate::chain::CommitteeChain;
 use crate::chain::MemberId;
 use crate::committee::Committee;
 use crate::digest::{Digest, Hasher};
@@ -80,8 +81,8 @@ pub struct Certified {
     pub certificate: Certificate,
     /// The bundle to keep beside the file.
     pub bundle: Bundle,
-    /// The committee that signed.
-    pub committee: Arc<Committee>,
+    /// The committees of the cluster. One of them signed.
+    pub chain: CommitteeChain,
     /// The server's node key.
     pub server: NodeKey,
     /// The offset of the first byte sent: the replicas held the bytes before it. The blob's length if the certificate is
@@ -93,6 +94,11 @@ pub struct Certified {
 }
 
 impl Certified {
+    /// The committee that signed.
+    pub fn committee(&self) -> &Arc<Committee> {
+        self.chain.of_epoch(self.certificate.epoch).unwrap_or_else(|| self.chain.current())
+    }
+
     /// The offset at which the upload was resumed; 0 if an earlier certificate was reused, because nothing was resumed then.
     pub fn resumed_from(&self) -> u64 {
         if self.reused { 0 } else { self.sent_from }
@@ -283,9 +289,9 @@ impl OnePut {
         let is_unsent = self.state == PutState::Offered;
         self.state = PutState::Done;
         let mut events = if self.whole_blob.take().is_some() { final_progress(&certificate) } else { Vec::new() };
-        let bundle = Bundle::new(&certificate, chain);
+        let (bundle, chain) = (Bundle::new(&certificate, chain), chain.clone());
         let sent_from = if reused || is_unsent { receipt.upload_length() } else { self.sent_from };
-        let certified = Certified { certificate, bundle, committee, server, sent_from, reused };
+        let certified = Certified { certificate, bundle, chain, server, sent_from, reused };
         events.push(PutEvent::Certified(Box::new(certified)));
         Ok(events)
     }

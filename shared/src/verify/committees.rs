@@ -134,9 +134,10 @@ impl BundleCommittees {
         self.base().saturating_add(self.links.len() as u64)
     }
 
-    /// The later epochs that were not verified before, in the bundle's order.
-    pub(crate) fn links(&self) -> &[EpochLink] {
-        &self.links
+    /// The committees that were not verified before, each with the closing of its epoch.
+    pub(crate) fn epochs(&self) -> impl Iterator<Item = (&CommitteeRecord, Option<u64>)> {
+        let records = std::iter::once(self.first()).chain(self.links.iter().map(|link| &link.committee));
+        records.zip(self.links.iter().map(|link| Some(link.handoff.claim.closing)).chain([None]))
     }
 
     /// The committee at the place of an epoch. That it is of this epoch must still be checked.

@@ -297,7 +297,7 @@ fn step(event: PutLinkEvent) -> Result<Option<Step>, SessionError> {
                 "certified",
                 Certified {
                     bundle: certified.bundle.to_json(),
-                    cluster: certified.committee.cluster().to_string(),
+                    cluster: certified.committee().cluster().to_string(),
                     server: certified.server.to_string(),
                     digest: certified.certificate.claim.receipt.digest.to_hex(),
                     length: certified.certificate.claim.receipt.length,
