@@ -12,7 +12,7 @@ use vouch_verifier::BareChain;
 use super::{median, row};
 
 const MEMBERS: u16 = 7;
-const HANDOFFS: u64 = 1000;
+const HANDOFFS: u32 = 1000;
 
 pub(crate) fn run(runs: usize) {
     for n in [MEMBERS, 31] {
@@ -27,7 +27,7 @@ pub(crate) fn run(runs: usize) {
             vouch_core::limits::MAX_BUNDLE
         );
     }
-    let epochs = TestEpochs::new(MEMBERS, HANDOFFS);
+    let epochs = TestEpochs::new(MEMBERS, HANDOFFS.into());
     let bundle = epochs.bundle();
     let options = options(&epochs, Trust::from(epochs.chain.cluster()));
     let bare = BareChain::new(&bundle).unwrap();

@@ -28,7 +28,7 @@ pub(crate) fn run() {
     for n in [4, 7, 10] {
         let folder = tempfile::tempdir_in(".").unwrap();
         let mut cluster = runtime.block_on(Processes::start_in(folder.path(), n));
-        let identity = runtime.block_on(cluster.put(b"first")).unwrap().committee.cluster();
+        let identity = runtime.block_on(cluster.put(b"first")).unwrap().committee().cluster();
         let mut numbers = 0..;
         runtime.block_on(first(cluster.address(), identity, &mut numbers));
         let lone = Latencies::of(&runtime, cluster.address(), identity, &mut numbers, LONE);

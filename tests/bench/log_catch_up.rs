@@ -41,7 +41,7 @@ pub(super) fn measure(runtime: &Runtime) {
 async fn catch_up(blocks: u64) -> Duration {
     let folder = tempfile::tempdir_in(".").unwrap();
     let mut cluster = Processes::start_in(folder.path(), MEMBERS).await;
-    let identity = cluster.put(b"first").await.unwrap().committee.cluster();
+    let identity = cluster.put(b"first").await.unwrap().committee().cluster();
     let has_log = |replica: &Node| replica.folder().join(WAL).exists();
     until("every replica has a log", || cluster.replicas.iter().all(has_log)).await;
     cluster.replicas.iter_mut().for_each(Node::kill);

@@ -63,7 +63,7 @@ impl Attacked {
     /// Asserts that puts and gets from another address succeed and that the member stays connected.
     async fn assert_serves(&self) {
         let cluster = &self.cluster;
-        let identity = cluster.put(b"who serves").await.unwrap().committee.cluster();
+        let identity = cluster.put(b"who serves").await.unwrap().committee().cluster();
         for seed in 10..13 {
             cluster.put(&content(seed, 300 << 10)).await.unwrap();
             assert!(cluster.get(identity, Digest::of(&blob())).await.unwrap().bytes == blob());
@@ -277,7 +277,7 @@ async fn flapping_standbys_do_not_flood_the_log() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_limited_by_available_file_descriptors() {
     let cluster = Processes::start_with_open_files(1, 256).await;
-    let identity = cluster.put(&blob()).await.unwrap().committee.cluster();
+    let identity = cluster.put(&blob()).await.unwrap().committee().cluster();
     let attack = Attack::start(Kind::IdleLinks { count: 300 }, cluster.address(), ATTACKER);
     until("as many as there is room for", || attack.connections() > 300).await;
     for seed in 10..13 {

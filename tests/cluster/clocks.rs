@@ -53,7 +53,7 @@ async fn replica_with_a_wrong_clock_signs_nothing_and_reports_it() {
     let mut names = signers(&certified);
     names.sort_unstable();
     assert_eq!(names, ["replica-0", "replica-1", "replica-3"]);
-    let trusted = certified.committee.cluster();
+    let trusted = certified.committee().cluster();
     assert!(
         cluster.get(trusted, certified.certificate.claim.receipt.digest).await.unwrap().bytes == bytes,
         "it still serves"

@@ -41,9 +41,9 @@ async fn quorum_follows_from_committee_size() {
     ] {
         let cluster = InProcess::start(n.into()).await;
         let certified = cluster.put(b"some bytes").await.unwrap();
-        let record = certified.committee.record();
+        let record = certified.committee().record();
         assert_eq!((record.n(), record.quorum()), (n, needed));
-        assert_eq!(vouch::server::tolerance(&certified.committee), text);
+        assert_eq!(vouch::server::tolerance(certified.committee()), text);
         assert!((needed..=n).contains(&certified.certificate.signers.count()));
         assert!(matches!(verdict(&certified, record.cluster(), b"some bytes"), Verdict::Valid(_)));
     }
@@ -63,11 +63,11 @@ async fn put_and_get_without_replicas_fail_with_no_committee() {
 async fn first_put_founds_the_committee_and_later_replicas_stand_by() {
     let mut cluster = InProcess::start(2).await;
     let first = cluster.put(b"x").await.unwrap();
-    assert_eq!(first.committee.record().n(), 2);
+    assert_eq!(first.committee().record().n(), 2);
     cluster.start_replica(2).await;
     cluster.until_replica(2, "stands by", |event| matches!(event, Event::Standby(_))).await;
     let second = cluster.put(b"y").await.unwrap();
-    assert_eq!(second.committee.cluster(), first.committee.cluster());
+    assert_eq!(second.committee().cluster(), first.committee().cluster());
     let mut names = signers(&second);
     names.sort();
     assert_eq!(names, ["replica-0", "replica-1"]);
@@ -94,7 +94,7 @@ async fn committee_is_founded_when_the_configured_number_has_joined() {
     cluster.until_replica(1, "is a member", |event| matches!(event, Event::Member(..))).await;
     cluster.start_replica(2).await;
     cluster.until_replica(2, "stands by", |event| matches!(event, Event::Standby(_))).await;
-    assert_eq!(cluster.put(b"x").await.unwrap().committee.record().n(), 2);
+    assert_eq!(cluster.put(b"x").await.unwrap().committee().record().n(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,7 +102,7 @@ async fn replica_of_another_cluster_is_refused_with_both_identities() {
     let mut one = InProcess::start(1).await;
     let mut other = InProcess::start(1).await;
     let (first, second) = (one.put(b"x").await.unwrap(), other.put(b"x").await.unwrap());
-    let identities = [first.committee.cluster().to_string(), second.committee.cluster().to_string()];
+    let identities = [first.committee().cluster().to_string(), second.committee().cluster().to_string()];
     // a member of the other cluster dials this server
     other.stop_replica(0).await;
     let replica = other.spawn_replica_at(0, vec![one.address().into()]).await;
@@ -118,7 +118,7 @@ async fn replica_of_another_cluster_is_refused_with_both_identities() {
     let stranger = Identity::new(1, "stranger");
     let hello = vouch_core::link::Hello::new(
         Role::Replica,
-        Some(second.committee.cluster()),
+        Some(second.committee().cluster()),
         stranger.node.node_key(),
         [0; 32],
     );
@@ -156,13 +156,13 @@ async fn replica_must_prove_both_its_keys() {
     assert_eq!(failed.code, Code::NotAuthenticated, "{failed}");
 
     let certified = cluster.put(b"x").await.unwrap();
-    assert_eq!(certified.committee.record().n(), 1, "none of them joined");
+    assert_eq!(certified.committee().record().n(), 1, "none of them joined");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn client_that_trusts_another_cluster_fails_on_both_sides() {
     let cluster = InProcess::start(1).await;
-    let identity = cluster.put(b"x").await.unwrap().committee.cluster();
+    let identity = cluster.put(b"x").await.unwrap().committee().cluster();
     let pinned = ClusterId([9; 32]);
     for error in [
         put_bytes(cluster.address(), Some(pinned), b"x").await.unwrap_err(),

@@ -76,7 +76,7 @@ async fn correct_files_of_a_lost_index_are_adopted() {
     let mut identity = None;
     for bytes in [&right, &wrong, &small] {
         let certified = until_signed_by(4, async || cluster.put(bytes).await.unwrap()).await;
-        identity = Some(certified.committee.cluster());
+        identity = Some(certified.committee().cluster());
     }
     cluster.replicas[1].kill();
     let replica = &cluster.replicas[1];
@@ -113,7 +113,7 @@ async fn correct_files_of_a_lost_index_are_adopted() {
 async fn server_with_a_damaged_certificate_archive_recovers() {
     let mut cluster = Processes::start(4).await;
     let bytes = content(1, 100);
-    let identity = cluster.put(&bytes).await.unwrap().committee.cluster();
+    let identity = cluster.put(&bytes).await.unwrap().committee().cluster();
     cluster.server.kill();
     damage(&cluster.server.folder().join("certificates.redb"), true);
     cluster.restart_server().await;
@@ -121,6 +121,6 @@ async fn server_with_a_damaged_certificate_archive_recovers() {
     assert!(is_moved_aside(cluster.server.folder(), "certificates.redb.damaged-"));
     cluster.until_connected().await;
     let certified = cluster.put(&bytes).await.unwrap();
-    assert_eq!(certified.committee.cluster(), identity);
+    assert_eq!(certified.committee().cluster(), identity);
     assert!(cluster.get(identity, certified.certificate.claim.receipt.digest).await.unwrap().bytes == bytes);
 }

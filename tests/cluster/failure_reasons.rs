@@ -99,7 +99,7 @@ async fn member_with_an_invalid_vote_is_told_why() {
         }
     }
     let failed = failed.expect("the liar is told");
-    let names: Vec<_> = failed.subjects.iter().map(|member| certified.committee.record().name(*member)).collect();
+    let names: Vec<_> = failed.subjects.iter().map(|member| certified.committee().record().name(*member)).collect();
     assert_eq!((failed.code, &names[..]), (Code::NotAuthenticated, &["liar".to_owned()][..]), "{failed:?}");
     assert_eq!(failed.detail, "voted with a signature that is not its own, or not of what was proposed");
 }

@@ -37,7 +37,7 @@ fn report(what: &str, times: &[Duration]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_clients_share_a_cluster_fairly() {
     let cluster = InProcess::start(4).await;
-    let identity = cluster.put(b"first").await.unwrap().committee.cluster();
+    let identity = cluster.put(b"first").await.unwrap().committee().cluster();
     let address = cluster.address().to_owned();
     let files: Vec<Vec<u8>> = (0..CLIENTS).map(|seed| content(seed, LENGTH)).collect();
     let puts = files.iter().cloned().map(|bytes| {

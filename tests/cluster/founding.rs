@@ -64,8 +64,8 @@ async fn two_fresh_servers_with_the_same_four_replicas_found_one_cluster() {
         assert_eq!(formed(&other), cluster, "round {round}");
         until("all are members of it", || replicas.iter().all(|replica| membership(replica) == cluster)).await;
         let [first, second] = [one.put(b"through one").await.unwrap(), other.put(b"through the other").await.unwrap()];
-        assert_eq!(Some(first.committee.cluster()), cluster);
-        assert_eq!(Some(second.committee.cluster()), cluster);
+        assert_eq!(Some(first.committee().cluster()), cluster);
+        assert_eq!(Some(second.committee().cluster()), cluster);
     }
 }
 
@@ -249,8 +249,8 @@ async fn kills_during_a_founding_lead_to_one_cluster() {
         let founded = clusters(&cluster.replicas);
         assert_eq!(founded.len(), 1, "round {round}: {founded:?}");
         let certified = cluster.put(b"x").await.unwrap();
-        assert_eq!(BTreeSet::from([certified.committee.cluster().to_string()]), founded);
-        assert_eq!(certified.committee.record().n(), 4);
+        assert_eq!(BTreeSet::from([certified.committee().cluster().to_string()]), founded);
+        assert_eq!(certified.committee().record().n(), 4);
     }
 }
 
@@ -350,8 +350,11 @@ async fn replica_refused_permanently_reports_it_and_keeps_its_other_servers() {
     cluster.replicas.clear();
     cluster.add_replica_with(0, &[foreign.address()]);
     cluster.until_connected().await;
-    let why =
-        format!("this server serves {}, the replica named {}", other.committee.cluster(), first.committee.cluster());
+    let why = format!(
+        "this server serves {}, the replica named {}",
+        other.committee().cluster(),
+        first.committee().cluster()
+    );
     until("it says that it is refused", || cluster.replicas[0].log().contains(&why)).await;
     cluster.put(b"y").await.unwrap();
     let told = status(&cluster, 0).await;
@@ -363,7 +366,7 @@ async fn replica_refused_permanently_reports_it_and_keeps_its_other_servers() {
 async fn server_serves_only_its_configured_cluster() {
     let mut founder = InProcess::start(1).await;
     let certified = founder.put(b"x").await.unwrap();
-    let cluster = certified.committee.cluster();
+    let cluster = certified.committee().cluster();
     let second = InProcess::start_with(0, |config| config.wanted.cluster = Some(cluster)).await;
     let _stranger = stranger(second.address(), 1).await;
     let error = second.put(b"x").await.unwrap_err().to_string();

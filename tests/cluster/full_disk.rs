@@ -78,7 +78,7 @@ async fn start(small: usize) -> Option<(InProcess, Vec<SmallDisk>)> {
 async fn put_succeeds_with_one_full_disk_of_four() {
     let Some((cluster, disks)) = start(1).await else { return };
     let first = until_signed_by(4, async || cluster.put(&content(1, 1 << 20)).await.unwrap()).await;
-    let identity = first.committee.cluster();
+    let identity = first.committee().cluster();
     disks[0].fill();
     for length in [8 << 20, 1, 1 << 20] {
         let certified = cluster.put(&content(2, length)).await.unwrap();
@@ -97,7 +97,7 @@ async fn put_succeeds_with_one_full_disk_of_four() {
 async fn put_with_two_full_disks_of_four_fails_and_names_them() {
     let Some((cluster, disks)) = start(2).await else { return };
     let first = cluster.put(&content(1, 1 << 20)).await.unwrap();
-    let identity = first.committee.cluster();
+    let identity = first.committee().cluster();
     disks.iter().for_each(SmallDisk::fill);
     let error = cluster.put(&content(2, 8 << 20)).await.unwrap_err();
     let ClientError::Session(SessionError::Refused { failed, names }) = &error else { panic!("{error}") };
@@ -116,7 +116,7 @@ async fn put_with_two_full_disks_of_four_fails_and_names_them() {
 async fn file_that_does_not_fit_is_refused_before_its_bytes_are_sent() {
     let Some((cluster, disks)) = start(2).await else { return };
     let first = cluster.put(&content(1, 1 << 20)).await.unwrap();
-    let identity = first.committee.cluster();
+    let identity = first.committee().cluster();
     disks.iter().for_each(|disk| disk.leave(8 << 20));
     let before: Vec<u64> = disks.iter().map(SmallDisk::left).collect();
 
@@ -165,7 +165,7 @@ async fn reserve_stays_free_so_that_a_full_replica_restarts() {
     // it restarts within the reserve, which its index needs
     cluster.stop_replica(0).await;
     cluster.start_replica(0).await;
-    let identity = certified[0].committee.cluster();
+    let identity = certified[0].committee().cluster();
     for (seed, put) in (0..).zip(&certified) {
         let got = cluster.get(identity, put.certificate.claim.receipt.digest).await.unwrap();
         assert!(got.rejections.is_empty() && got.bytes == content(seed, 60_000));

@@ -33,7 +33,7 @@ impl GetWorld {
     async fn start() -> Self {
         let cluster = Processes::start(4).await;
         let bytes = content(20_261_201, usize::try_from(LENGTH).unwrap());
-        let identity = cluster.put(&bytes).await.unwrap().committee.cluster();
+        let identity = cluster.put(&bytes).await.unwrap().committee().cluster();
         let proxy = Proxy::start(cluster.address()).await;
         proxy.set_receive_rate(RATE);
         Self { cluster, proxy, identity, bytes, folder: tempfile::tempdir().unwrap() }

@@ -29,7 +29,7 @@ fn assert_certified(answer: &Answer, identity: ClusterId, bytes: &[u8]) -> Inspe
 async fn every_size_put_over_http_or_link_is_readable_over_both() {
     let cluster = InProcess::start(4).await;
     let address = cluster.address();
-    let identity = cluster.put(b"first").await.unwrap().committee.cluster();
+    let identity = cluster.put(b"first").await.unwrap().committee().cluster();
     let around = [256 * KIB, MIB];
     let sizes = [0, 1, 1000].into_iter().chain(around.into_iter().flat_map(|size| [size - 1, size, size + 1]));
     for (seed, size) in (0..).zip(sizes) {
@@ -61,7 +61,7 @@ async fn first_http_put_founds_the_cluster() {
 async fn chunked_bodies_and_any_path_name_are_accepted() {
     let cluster = InProcess::start(1).await;
     let address = cluster.address();
-    let identity = cluster.put(b"first").await.unwrap().committee.cluster();
+    let identity = cluster.put(b"first").await.unwrap().committee().cluster();
     let bytes = content(1, 700 * KIB);
     let mut chunked =
         head(address, "PUT", "/v1/blobs/report%20(1).pdf", &[("Transfer-Encoding", "chunked")]).into_bytes();

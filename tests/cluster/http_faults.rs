@@ -318,7 +318,7 @@ async fn lie_about_the_length_is_ignored_when_a_certificate_has_it() {
 async fn reads_waiting_for_budget_do_not_block_answers() {
     let cluster = InProcess::start_with(1, |config| config.read_budget = MAX_CHUNK).await;
     let bytes = content(1, 2 * MIB);
-    let identity = cluster.put(&bytes).await.unwrap().committee.cluster();
+    let identity = cluster.put(&bytes).await.unwrap().committee().cluster();
     let gets = (0..4).map(|_| get_bytes(cluster.address(), Some(identity), Digest::of(&bytes)));
     let all = tokio::time::timeout(Duration::from_secs(60), futures_util::future::join_all(gets)).await;
     for got in all.expect("nobody waits for ever") {

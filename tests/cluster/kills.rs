@@ -31,7 +31,7 @@ async fn rounds(rounds: u64, seed: u64) {
     println!("seed {seed}");
     let mut random = seed;
     let mut cluster = Processes::start(4).await;
-    let identity = cluster.put(b"first").await.unwrap().committee.cluster();
+    let identity = cluster.put(b"first").await.unwrap().committee().cluster();
     let mut certified = Vec::new();
     let mut tried = 0;
     for round in 0..rounds {
@@ -60,7 +60,7 @@ async fn rounds(rounds: u64, seed: u64) {
     }
     let stores: BTreeMap<String, Store> = cluster.replicas.iter().map(open).collect();
     for (certified, bytes) in &certified {
-        let record = certified.committee.record();
+        let record = certified.committee().record();
         for member in certified.certificate.signers.iter() {
             let name = record.name(member);
             let held = read(&stores[&name], &certified.certificate.claim.receipt.digest, bytes.len());

@@ -97,7 +97,7 @@ async fn until_complete(cluster: &Processes, number: usize, blobs: u64) {
 async fn server_that_lost_its_disk_recovers_every_certificate() {
     let mut cluster = Processes::start(4).await;
     let stored = put_all(cluster.address(), 0..24).await;
-    let trusted = stored[0].certified.committee.cluster();
+    let trusted = stored[0].certified.committee().cluster();
     cluster.server.kill();
     fs::remove_dir_all(cluster.server.folder()).unwrap();
     cluster.restart_server().await;
@@ -131,7 +131,7 @@ async fn second_server_learns_the_certificates_of_the_first() {
     }
     cluster.until_connected().await;
     let stored = put_all(cluster.address(), 0..6).await;
-    let trusted = stored[0].certified.committee.cluster();
+    let trusted = stored[0].certified.committee().cluster();
     until("all replicas join the second", || {
         (0..4).all(|number| is_connected(&second, cluster.replicas[number].name()))
     })
@@ -155,7 +155,7 @@ async fn second_server_learns_the_certificates_of_the_first() {
 async fn member_with_only_its_keys_left_fetches_everything() {
     let mut cluster = Processes::start(4).await;
     let stored = put_all(cluster.address(), 0..25).await;
-    let trusted = stored[0].certified.committee.cluster();
+    let trusted = stored[0].certified.committee().cluster();
     // the server has lost its certificates too
     cluster.replicas[0].kill();
     cluster.server.kill();
@@ -214,7 +214,7 @@ async fn put_through_another_server_triggers_repair_at_once() {
     let first = put_all(cluster.address(), 0..1).await;
     until_complete(&cluster, 3, 1).await;
     until("the second serves the cluster", || {
-        second.log().contains(&first[0].certified.committee.cluster().to_string())
+        second.log().contains(&first[0].certified.committee().cluster().to_string())
     })
     .await;
     // the next periodic list exchange is minutes away
@@ -286,7 +286,7 @@ async fn member_that_lists_garbage_does_not_block_the_others() {
     let liar = FakeReplica::join(cluster.address(), Identity::first("liar"), honest).await;
     until("the liar joins", || cluster.connected().contains(&"liar".to_owned())).await;
     let stored = put_all(cluster.address(), 0..5).await;
-    let trusted = stored[0].certified.committee.cluster();
+    let trusted = stored[0].certified.committee().cluster();
     drop(liar);
     let pattern = stored[0].certified.certificate.clone();
     cluster.stop_replica(2).await;
@@ -346,6 +346,6 @@ async fn forged_certificate_does_not_hide_a_later_valid_one() {
     let (late, honest) = (Duration::from_secs(1), shows(certified.certificate.clone()));
     fakes.push(FakeReplica::join_late(cluster.address(), identity(3), late, honest).await);
     until("all four join again", || cluster.connected().len() == 4).await;
-    let trusted = certified.committee.cluster();
+    let trusted = certified.committee().cluster();
     assert_has_certificates(cluster.address(), trusted, &[CertifiedBytes { bytes, certified }]).await;
 }

@@ -32,7 +32,7 @@ async fn post(address: &str, body: &[u8], more: &[(&str, &str)]) -> Answer {
 /// Starts a cluster and founds it. Returns its identity.
 async fn founded(n: usize) -> (Processes, ClusterId) {
     let cluster = Processes::start(n).await;
-    let identity = cluster.put(b"first").await.unwrap().committee.cluster();
+    let identity = cluster.put(b"first").await.unwrap().committee().cluster();
     (cluster, identity)
 }
 

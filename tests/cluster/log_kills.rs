@@ -43,7 +43,7 @@ async fn kills_for(time: Duration, seed: u64) {
     println!("seed {seed}");
     let mut random = seed;
     let mut cluster = Processes::start(4).await;
-    let identity = cluster.put(b"first").await.unwrap().committee.cluster();
+    let identity = cluster.put(b"first").await.unwrap().committee().cluster();
     let (over, tried) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut writers = JoinSet::new();
     for number in 0..WRITERS {

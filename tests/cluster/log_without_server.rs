@@ -26,7 +26,7 @@ fn known_addresses(replica: &Node) -> usize {
 /// Four members whose log runs, and that know where the others listen.
 async fn founded() -> (Processes, ClusterId) {
     let cluster = Processes::start_listening(4).await;
-    let identity = cluster.put(b"first").await.unwrap().committee.cluster();
+    let identity = cluster.put(b"first").await.unwrap().committee().cluster();
     in_time("the log runs", first_note(cluster.address())).await;
     for replica in &cluster.replicas {
         until("it has saved the addresses of the others", || known_addresses(replica) == 3).await;

@@ -38,7 +38,7 @@ async fn put_with_fault(
 }
 
 fn assert_holds(certified: &Certified, bytes: &[u8], without: Option<&str>) {
-    assert!(matches!(verdict(certified, certified.committee.cluster(), bytes), Verdict::Valid(_)));
+    assert!(matches!(verdict(certified, certified.committee().cluster(), bytes), Verdict::Valid(_)));
     if let Some(name) = without {
         assert!(!signers(certified).iter().any(|signer| signer == name), "{:?}", signers(certified));
     }
@@ -60,7 +60,7 @@ async fn put_succeeds_with_one_of_four_killed_before() {
 #[tokio::test(flavor = "multi_thread")]
 async fn put_succeeds_with_one_of_four_killed_during() {
     let mut cluster = Processes::start(4).await;
-    let identity = cluster.put(b"first").await.unwrap().committee.cluster();
+    let identity = cluster.put(b"first").await.unwrap().committee().cluster();
     for (seed, after) in (0_u8..).zip([1, 5 * MIB, 15 * MIB, 20 * MIB]) {
         let victim = usize::from(seed);
         let bytes = content(seed.into(), 20 * MIB);
@@ -129,7 +129,7 @@ async fn put_fails_and_gets_succeed_with_two_of_four_killed() {
     assert!(!text.contains("replica-0") && !text.contains("replica-2"), "{text}");
 
     // earlier blobs are still served
-    let got = cluster.get(first.committee.cluster(), first.certificate.claim.receipt.digest).await.unwrap();
+    let got = cluster.get(first.committee().cluster(), first.certificate.claim.receipt.digest).await.unwrap();
     assert_eq!(got.bytes, b"first");
 
     cluster.replicas[3].start();
@@ -182,7 +182,7 @@ async fn put_with_two_of_four_stopped_ends_at_the_users_timeout() {
     assert!([one.status, two.status, larger.status].iter().all(|status| status.code() == Some(1)));
 
     // the other members still serve earlier blobs
-    let got = cluster.get(first.committee.cluster(), first.certificate.claim.receipt.digest).await.unwrap();
+    let got = cluster.get(first.committee().cluster(), first.certificate.claim.receipt.digest).await.unwrap();
     assert_eq!(got.bytes, b"first");
 
     // without `--retry`, the server names the missing members

@@ -50,8 +50,8 @@ async fn assert_certified_without_liar(
 }
 
 fn assert_honest(certified: &Certified, bytes: &[u8]) {
-    assert_eq!(certified.committee.record().n(), 4);
-    assert!(matches!(verdict(certified, certified.committee.cluster(), bytes), Verdict::Valid(_)));
+    assert_eq!(certified.committee().record().n(), 4);
+    assert!(matches!(verdict(certified, certified.committee().cluster(), bytes), Verdict::Valid(_)));
     let mut names = signers(certified);
     names.sort();
     assert_eq!(names, ["replica-0", "replica-1", "replica-2"]);
@@ -63,7 +63,7 @@ async fn honest_fake_replica_signs_with_the_others() {
     let bytes = content(1, 300 << 10);
     // the control: without a lie the fake replica signs, so the lies below are what excludes it
     let certified = until_signed_by(4, async || cluster.put(&bytes).await.unwrap()).await;
-    let got = cluster.get(certified.committee.cluster(), Digest::of(&bytes)).await.unwrap();
+    let got = cluster.get(certified.committee().cluster(), Digest::of(&bytes)).await.unwrap();
     assert!(got.bytes == bytes && got.rejections.is_empty());
 }
 
@@ -183,7 +183,7 @@ async fn answers_on_foreign_streams_are_ignored() {
         let address = cluster.address().to_owned();
         tokio::spawn(async move {
             let certified = support::blobs::put_bytes(&address, None, &bytes).await.unwrap();
-            let identity = certified.committee.cluster();
+            let identity = certified.committee().cluster();
             let got = support::blobs::get_bytes(&address, Some(identity), Digest::of(&bytes)).await.unwrap();
             assert!(got.bytes == bytes);
         })

@@ -44,7 +44,7 @@ async fn concurrent_puts_share_batches_and_each_certificate_verifies_alone() {
     let mut all = Vec::new();
     for (result, bytes) in put_all(&link, &files).await.into_iter().zip(&files) {
         let certified = result.unwrap();
-        let verdict = verdict(&certified, certified.committee.cluster(), bytes);
+        let verdict = verdict(&certified, certified.committee().cluster(), bytes);
         assert!(matches!(verdict, Verdict::Valid(_)), "{verdict}");
         largest = largest.max(certified.certificate.claim.count);
         all.push(certified.certificate);

@@ -27,7 +27,7 @@ async fn start(server: &S3Server) -> Processes {
 /// Puts content of this seed and length, certified by all four replicas.
 async fn put(cluster: &Processes, seed: u64, length: usize) -> (ClusterId, Digest) {
     let certified = until_signed_by(4, async || cluster.put(&content(seed, length)).await.unwrap()).await;
-    (certified.committee.cluster(), certified.certificate.claim.receipt.digest)
+    (certified.committee().cluster(), certified.certificate.claim.receipt.digest)
 }
 
 async fn assert_there(cluster: &Processes, (identity, digest): (ClusterId, Digest), seed: u64, length: usize) {

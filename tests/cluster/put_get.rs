@@ -16,7 +16,7 @@ const MIB: usize = 1 << 20;
 #[tokio::test(flavor = "multi_thread")]
 async fn every_size_is_certified_and_readable() {
     let cluster = InProcess::start(4).await;
-    let identity = cluster.put(b"first").await.unwrap().committee.cluster();
+    let identity = cluster.put(b"first").await.unwrap().committee().cluster();
     let around = [16 * KIB, 256 * KIB, MIB];
     let sizes = [0, 1].into_iter().chain(around.into_iter().flat_map(|size| [size - 1, size, size + 1]));
     for (seed, size) in (0..).zip(sizes) {
@@ -38,7 +38,7 @@ async fn file_of_100_mib_is_certified_and_readable() {
     let path = cluster.root().join("large");
     write_content(&path, 1, 100 * MIB as u64).unwrap();
     let certified = put_file(cluster.address(), None, &path, |_| {}).await.unwrap();
-    let (identity, bytes) = (certified.committee.cluster(), std::fs::read(&path).unwrap());
+    let (identity, bytes) = (certified.committee().cluster(), std::fs::read(&path).unwrap());
     assert!(matches!(verdict(&certified, identity, &bytes), Verdict::Valid(_)));
     let got = cluster.get(identity, certified.certificate.claim.receipt.digest).await.unwrap();
     assert!(got.bytes == bytes);
@@ -48,7 +48,7 @@ async fn file_of_100_mib_is_certified_and_readable() {
 async fn bundle_is_valid_for_its_file_and_cluster_only() {
     let cluster = InProcess::start(1).await;
     let certified = cluster.put(b"this").await.unwrap();
-    let identity = certified.committee.cluster();
+    let identity = certified.committee().cluster();
     assert_eq!(verdict(&certified, identity, b"that").check(), Some(Check::Digest));
     let other = InProcess::start(1).await.put(b"this").await.unwrap();
     assert_eq!(verdict(&other, identity, b"this").check(), Some(Check::Identity));
@@ -58,7 +58,7 @@ async fn bundle_is_valid_for_its_file_and_cluster_only() {
 async fn same_file_may_be_put_again() {
     let cluster = InProcess::start(2).await;
     let (first, second) = (cluster.put(b"twice").await.unwrap(), cluster.put(b"twice").await.unwrap());
-    let identity = first.committee.cluster();
+    let identity = first.committee().cluster();
     assert_ne!(first.certificate.claim.receipt.salt, second.certificate.claim.receipt.salt);
     for certified in [first, second] {
         assert!(matches!(verdict(&certified, identity, b"twice"), Verdict::Valid(_)));
@@ -68,7 +68,7 @@ async fn same_file_may_be_put_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_digest_is_not_found() {
     let cluster = InProcess::start(2).await;
-    let identity = cluster.put(b"something").await.unwrap().committee.cluster();
+    let identity = cluster.put(b"something").await.unwrap().committee().cluster();
     let error = cluster.get(identity, Digest::of(b"nothing")).await.unwrap_err();
     assert!(
         matches!(&error, vouch::client::ClientError::Session(SessionError::NotFound(digest)) if *digest == Digest::of(b"nothing")),

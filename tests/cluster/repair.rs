@@ -80,7 +80,7 @@ fn flip(path: &Path, at: usize) {
 async fn replica_that_was_down_catches_up_and_counts_as_holder() {
     let mut cluster = Processes::start(4).await;
     let first = cluster.put(b"first").await.unwrap();
-    let identity = first.committee.cluster();
+    let identity = first.committee().cluster();
     cluster.replicas[3].kill();
     cluster.until_left(3).await;
     let mut certified = put_all(&cluster, 1).await;
@@ -121,7 +121,7 @@ async fn replica_that_was_down_catches_up_and_counts_as_holder() {
 async fn lost_disk_is_refilled() {
     let mut cluster = Processes::start(4).await;
     let certified = put_all(&cluster, 3).await;
-    let identity = certified[0].0.committee.cluster();
+    let identity = certified[0].0.committee().cluster();
     cluster.replicas[0].kill();
     let folder = cluster.replicas[0].folder().to_owned();
     fs::remove_dir_all(folder.join("blobs")).unwrap();
@@ -142,7 +142,7 @@ async fn lost_disk_is_refilled() {
 async fn damaged_blob_is_detected_and_fetched_again() {
     let cluster = Processes::start(4).await;
     let certified = put_all(&cluster, 4).await;
-    let identity = certified[0].0.committee.cluster();
+    let identity = certified[0].0.committee().cluster();
     let (large, bytes) = certified.last().unwrap();
     let digest = large.certificate.claim.receipt.digest;
     let replica = &cluster.replicas[0];
@@ -270,7 +270,7 @@ async fn members_read_a_large_blob_before_they_vote_for_it_again() {
     cluster.start_replica(0).await;
     let is_counted_in = |event: &vouch::server::Event| match event {
         vouch::server::Event::Certified(certificate) => {
-            let names = certificate.signers.iter().map(|member| first.committee.record().name(member));
+            let names = certificate.signers.iter().map(|member| first.committee().record().name(member));
             certificate.claim.receipt.digest == digest && names.into_iter().any(|name| name == "replica-0")
         }
         _ => false,

@@ -26,7 +26,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 async fn assert_served(cluster: &Processes, certified: &Certified, bytes: &[u8]) {
-    let identity = certified.committee.cluster();
+    let identity = certified.committee().cluster();
     let got = cluster.get(identity, certified.certificate.claim.receipt.digest).await.unwrap();
     assert!(got.bytes == bytes);
 }
@@ -36,7 +36,7 @@ async fn certified_blobs_survive_a_kill_of_all_processes() {
     let mut cluster = Processes::start(4).await;
     let bytes = content(1, 2 << 20);
     let certified = cluster.put(&bytes).await.unwrap();
-    let identity = certified.committee.cluster();
+    let identity = certified.committee().cluster();
     let read_keys = |cluster: &Processes| -> Vec<Vec<u8>> {
         let folders = cluster.replicas.iter().chain([&cluster.server]).map(|node| node.folder().to_owned());
         folders.map(|folder| std::fs::read(folder.join("node.key")).unwrap()).collect()
@@ -81,7 +81,7 @@ async fn sigterm_shuts_down_gracefully() {
 #[tokio::test(flavor = "multi_thread")]
 async fn certified_blobs_survive_kills_of_replicas_at_random_moments() {
     let mut cluster = Processes::start(4).await;
-    let identity = cluster.put(b"first").await.unwrap().committee.cluster();
+    let identity = cluster.put(b"first").await.unwrap().committee().cluster();
     let mut random = 20_240_229;
     let mut certified = Vec::new();
     for round in 0..5 {
@@ -119,7 +119,7 @@ async fn certified_blobs_survive_kills_of_replicas_at_random_moments() {
     }
     // each signer holds it, byte for byte
     for (certified, bytes) in &certified {
-        let record = certified.committee.record();
+        let record = certified.committee().record();
         let hex = certified.certificate.claim.receipt.digest.to_hex();
         for signer in certified.certificate.signers.iter().map(|member| record.name(member)) {
             let replica = cluster.replicas.iter().find(|replica| replica.name() == signer).unwrap();
@@ -134,7 +134,7 @@ async fn certified_blobs_survive_kills_of_replicas_at_random_moments() {
 async fn server_that_lost_its_folder_rejoins_the_cluster() {
     let mut cluster = InProcess::start(3).await;
     let certified = cluster.put(b"bytes").await.unwrap();
-    let identity = certified.committee.cluster();
+    let identity = certified.committee().cluster();
     for number in 0..3 {
         cluster.until_replica(number, "is a member", |event| matches!(event, vouch::replica::Event::Member(..))).await;
     }
@@ -151,7 +151,7 @@ async fn server_that_lost_its_folder_rejoins_the_cluster() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_returning_member_is_enough_to_learn_the_cluster() {
     let mut cluster = InProcess::start(3).await;
-    let identity = cluster.put(b"bytes").await.unwrap().committee.cluster();
+    let identity = cluster.put(b"bytes").await.unwrap().committee().cluster();
     for number in [0, 1, 2] {
         cluster.until_replica(number, "is a member", |event| matches!(event, vouch::replica::Event::Member(..))).await;
     }
@@ -179,7 +179,7 @@ async fn two_servers_share_replicas() {
         until("the second server sees it", || is_connected(&second, replica.name())).await;
     }
     let certified = cluster.put(b"through the first").await.unwrap();
-    let identity = certified.committee.cluster();
+    let identity = certified.committee().cluster();
     // the second server may receive its first request before the members told it the committee
     let mut got = get_bytes(&second_address, Some(identity), certified.certificate.claim.receipt.digest).await;
     for _ in 0..600 {

@@ -43,7 +43,7 @@ impl PutWorld {
     async fn start(seed: u64) -> Self {
         println!("seed {seed}");
         let cluster = Processes::start(4).await;
-        let identity = cluster.put(b"first").await.unwrap().committee.cluster();
+        let identity = cluster.put(b"first").await.unwrap().committee().cluster();
         let proxy = Proxy::start(cluster.address()).await;
         proxy.set_rate(RATE);
         Self { cluster, proxy, identity, bytes: content(seed, usize::try_from(LENGTH).unwrap()), random: seed }

@@ -59,7 +59,7 @@ async fn earlier_certificate_is_reused_without_sending_bytes() {
             |expires_at, renew| put(Request { server: &server, path: &path, expires_at, renew, retry: Duration::ZERO });
         let (first, _) = once(now + MONTH, false).await.unwrap();
         assert!(!first.reused);
-        let identity = first.committee.cluster();
+        let identity = first.committee().cluster();
         // the same expiry, and an earlier one
         for expires_at in [now + MONTH, now + MONTH - 1] {
             let (again, sent) = once(expires_at, false).await.unwrap();
@@ -117,7 +117,7 @@ async fn stream_reuses_a_certificate_at_its_end() {
     assert_eq!(response.text(), first.bundle.to_json());
     let response = http::put(cluster.address(), &content(4, 1000)).await;
     assert_eq!(response.status, 201);
-    let identity = first.committee.cluster();
+    let identity = first.committee().cluster();
     assert!(matches!(judge(response.text().as_bytes(), identity, &content(4, 1000)), Verdict::Valid(_)));
 }
 
@@ -152,7 +152,7 @@ async fn hundred_concurrent_puts_of_one_file_store_it_once() {
     }
     for result in puts.join_all().await {
         let (certified, _) = result.unwrap();
-        let verdict = verdict(&certified, certified.committee.cluster(), &bytes);
+        let verdict = verdict(&certified, certified.committee().cluster(), &bytes);
         assert!(matches!(verdict, Verdict::Valid(_)), "{verdict}");
     }
     for number in 0..4 {

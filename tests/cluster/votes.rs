@@ -51,7 +51,7 @@ fn flip(path: &Path) {
 }
 
 async fn assert_there(cluster: &Processes, certified: &Certified, bytes: &[u8]) {
-    let identity = certified.committee.cluster();
+    let identity = certified.committee().cluster();
     assert!(matches!(verdict(certified, identity, bytes), Verdict::Valid(_)));
     assert!(cluster.get(identity, Digest::of(bytes)).await.unwrap().bytes == bytes);
 }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use vouch_core::report::{Answer, Report};
-use vouch_core::verify::{Check, Judgement, Subject, Trust, Verdict, VerdictQuestion, Verifier, VerifyOptions};
+use vouch_core::verify::{
+    Check, Judgement, SealState, Subject, Trust, Verdict, VerdictQuestion, Verifier, VerifyOptions,
+};
 
 /// Minimum number of cases, so that none vanish unnoticed.
 const LEAST_CASES: usize = 950;
@@ -249,5 +251,44 @@ fn committee_cache_is_keyed_by_committee_and_proofs() {
         for (bundle, options, expected) in order {
             assert_eq!(spelled(&kept.judge(bundle, options)), *expected);
         }
+    }
+}
+
+/// A case of `epoch_bundles.json`: its bundle and its question.
+fn epoch_case(name: &str) -> (Vec<u8>, VerifyOptions) {
+    let files = files();
+    let (_, file) = files.iter().find(|(file, _)| file == "epoch_bundles.json").unwrap();
+    let case = file.cases.iter().find(|case| case.name == name).unwrap();
+    (case.bundle(file), case.options())
+}
+
+#[test]
+fn a_chain_that_was_verified_under_a_pin_is_verified_again_without_it() {
+    let (bundle, pinned) = epoch_case("signature_below_the_pin");
+    let without = VerifyOptions { trust: Trust { checkpoint: None, ..pinned.trust }, ..pinned };
+    let mut verifier = Verifier::new();
+    assert_eq!(verifier.judge(&bundle, &without).genuine().unwrap_err().check(), Check::Chain);
+    for _ in 0..2 {
+        assert!(verifier.judge(&bundle, &pinned).genuine().is_ok());
+        assert_eq!(verifier.judge(&bundle, &without).genuine().unwrap_err().check(), Check::Chain);
+    }
+}
+
+#[test]
+fn a_cached_chain_says_no_more_than_the_bundle_at_hand() {
+    let (short, options) = epoch_case("open_epoch");
+    let (long, long_options) = epoch_case("sealed_without_pin");
+    let (middle, middle_options) = epoch_case("ended_epoch");
+    let mut verifier = Verifier::new();
+    let mut states = |bundle: &[u8], options| {
+        let judgement = verifier.judge(bundle, options);
+        let standing = judgement.standing().unwrap();
+        (standing.last_epoch, standing.seal)
+    };
+    // longer, shorter and again longer: what was verified is used in each
+    for _ in 0..2 {
+        assert_eq!(states(&long, &long_options), (3, SealState::Unpinned));
+        assert_eq!(states(&short, &options), (0, SealState::Open));
+        assert_eq!(states(&middle, &middle_options), (1, SealState::Unproved));
     }
 }

@@ -143,7 +143,7 @@ fn explain(certified: &Certified, bundle: &Path) {
     );
     note(format_args!("written to {} with what is needed to check it", output::name(bundle)));
     note(format_args!("cluster identity {}", certified.committee().cluster()));
-    note(format_args!("committee of {}", crate::server::tolerance(&certified.committee())));
+    note(format_args!("committee of {}", crate::server::tolerance(certified.committee())));
 }
 
 /// Puts, and tries again until the replicas have joined: before that, the server has no committee or too few members.

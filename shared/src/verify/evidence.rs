@@ -53,7 +53,7 @@ impl ProvenEvidence {
         if let Some(got) = all.into_iter().find(|got| *got != expected) {
             return Err(Invalid::Accusation(EvidenceError::AnotherCluster { expected, got }).into());
         }
-        let record = committees.of_evidence(evidence.epoch()).map(Clone::clone);
+        let record = committees.of_evidence(evidence.epoch()).cloned();
         if needs_chain(&committees, trust) {
             committees.verify(trust)?;
         }

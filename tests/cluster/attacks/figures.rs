@@ -94,7 +94,7 @@ async fn connected_members(cluster: &Processes) -> u64 {
 /// A cluster with a committee and a blob.
 async fn start(blob: &[u8]) -> (Processes, ClusterId) {
     let cluster = Processes::start(MEMBERS.into()).await;
-    let identity = cluster.put(blob).await.unwrap().committee.cluster();
+    let identity = cluster.put(blob).await.unwrap().committee().cluster();
     (cluster, identity)
 }
 

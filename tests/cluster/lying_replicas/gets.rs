@@ -11,7 +11,7 @@ async fn get_past_liar(lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<M
     for number in 0..3 {
         cluster.until_replica(number, "stores", |event| matches!(event, vouch::replica::Event::Stored(..))).await;
     }
-    let got = cluster.get(certified.committee.cluster(), Digest::of(&bytes)).await.unwrap();
+    let got = cluster.get(certified.committee().cluster(), Digest::of(&bytes)).await.unwrap();
     assert!(got.bytes == bytes, "the bytes come from another");
     assert_eq!(got.rejections.len(), 1, "{:?}", got.rejections);
     assert_eq!(got.rejections[0].name, LIAR);
@@ -91,7 +91,7 @@ async fn get_survives_a_replica_that_disconnects_midway_without_sending_bytes_tw
     let certified = cluster.put(&bytes).await.unwrap();
     cluster.until_replica(0, "stores", |event| matches!(event, vouch::replica::Event::Stored(..))).await;
     let mut received = Vec::new();
-    let (trusted, digest) = (Some(certified.committee.cluster()), Digest::of(&bytes));
+    let (trusted, digest) = (Some(certified.committee().cluster()), Digest::of(&bytes));
     let server = cluster.address().into();
     let (held, retry) = (Suspended::default(), Duration::ZERO);
     let request = vouch::client::Get { server, trusted, digest, length: None, range: None, held, retry };
@@ -139,7 +139,7 @@ async fn get_around_false_length(claimed: u64) {
     for number in 0..3 {
         cluster.until_replica(number, "stores", |event| matches!(event, vouch::replica::Event::Stored(..))).await;
     }
-    let got = cluster.get(certified.committee.cluster(), Digest::of(&bytes)).await.unwrap();
+    let got = cluster.get(certified.committee().cluster(), Digest::of(&bytes)).await.unwrap();
     assert!(got.bytes == bytes && got.rejections.is_empty(), "{:?}", got.rejections);
     support::until("the liar is still there", || cluster.connected().contains(&LIAR.into())).await;
 }
@@ -169,7 +169,7 @@ async fn false_length_claim_against_one_honest_holder_is_detected() {
         support::until("the liar joins", || cluster.connected().contains(&LIAR.into())).await;
         let bytes = content(7, 3 << 20);
         let certified = cluster.put(&bytes).await.unwrap();
-        let got = cluster.get(certified.committee.cluster(), Digest::of(&bytes)).await.unwrap();
+        let got = cluster.get(certified.committee().cluster(), Digest::of(&bytes)).await.unwrap();
         assert!(got.bytes == bytes && got.length == LENGTH, "{claimed}");
         assert!(matches!(&got.rejections[..], [one] if one.name == LIAR), "{claimed}: {:?}", got.rejections);
     }
@@ -194,7 +194,7 @@ async fn get_survives_a_replica_that_never_answers_lookups() {
     })
     .await;
     let certified = cluster.put(b"bytes").await.unwrap();
-    let got = cluster.get(certified.committee.cluster(), Digest::of(b"bytes")).await.unwrap();
+    let got = cluster.get(certified.committee().cluster(), Digest::of(b"bytes")).await.unwrap();
     assert!(got.bytes == b"bytes" && got.rejections.is_empty());
 }
 
@@ -221,7 +221,7 @@ async fn get_continues_with_a_holder_that_answered_late() {
     let _fakes = with_late(&cluster, |_, _, answers| answers).await;
     let bytes = content(7, 300 << 10);
     let certified = cluster.put(&bytes).await.unwrap();
-    let got = cluster.get(certified.committee.cluster(), Digest::of(&bytes)).await.unwrap();
+    let got = cluster.get(certified.committee().cluster(), Digest::of(&bytes)).await.unwrap();
     assert!(got.bytes == bytes);
     let mut named: Vec<_> = got.rejections.iter().map(|rejection| &rejection.name[..]).collect();
     named.sort_unstable();
@@ -234,7 +234,7 @@ async fn get_names_the_late_holder_too_when_all_lie() {
     let _fakes = with_late(&cluster, flip(200 << 10)).await;
     let bytes = content(7, 300 << 10);
     let certified = cluster.put(&bytes).await.unwrap();
-    let failed = cluster.get(certified.committee.cluster(), Digest::of(&bytes)).await.unwrap_err().to_string();
+    let failed = cluster.get(certified.committee().cluster(), Digest::of(&bytes)).await.unwrap_err().to_string();
     for name in ["liar-1", "liar-2", "liar-3", "late"] {
         assert!(failed.contains(name), "{name}: {failed}");
     }
@@ -260,6 +260,6 @@ async fn blob_is_found_at_a_holder_that_answers_last() {
     }
     support::until("all four join", || cluster.connected().len() == 4).await;
     let certified = cluster.put(b"bytes").await.unwrap();
-    let got = cluster.get(certified.committee.cluster(), Digest::of(b"bytes")).await.unwrap();
+    let got = cluster.get(certified.committee().cluster(), Digest::of(b"bytes")).await.unwrap();
     assert!(got.bytes == b"bytes" && got.rejections.is_empty());
 }

@@ -116,7 +116,7 @@ fn put_ends_with_a_bundle_that_verifies() {
             let [PutEvent::Certified(certified)] = &events[..] else { panic!("{events:?}") };
             assert_eq!(certified.certificate, certificate);
             assert_eq!(certified.server, node_secret(KEY).node_key());
-            assert_eq!(certified.committee.record(), CLUSTER.record());
+            assert_eq!(certified.committee().record(), CLUSTER.record());
             let verdict = Verifier::new().verify(certified.bundle.to_json().as_bytes(), &CLUSTER.options(&receipt()));
             assert!(matches!(verdict, Verdict::Valid(_)), "{verdict}");
         }
