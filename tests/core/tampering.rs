@@ -2,13 +2,16 @@
 
 use vouch_core::Limits;
 use vouch_core::bls::{AggregateSignature, BlsError, VoteSignature};
+use vouch_core::bundle::Bundle;
 use vouch_core::certificate::{Certificate, CertificateError, Signers};
 use vouch_core::receipt::Receipt;
 use vouch_core::statement::{Batch, Stored};
 use vouch_core::tally::{BelowQuorum, Tally, VoteError};
-use vouch_core::verify::{Subject, Verdict, Verifier, verify_certificate};
+use vouch_core::verify::{Subject, Verdict, Verifier, VerifyOptions, verify_certificate};
 
 use support::committee::{ISSUED, NOW, TestCommittee, receipt};
+
+use crate::vectors::epoch_case;
 
 /// Flips every `step`-th bit of `certificate`; returns the bits whose flip went undetected.
 fn undetected(cluster: &TestCommittee, certificate: &Certificate, step: usize) -> Vec<usize> {
@@ -41,6 +44,56 @@ fn flipped_bits_are_detected_in_a_large_committee_and_batch() {
     assert_eq!(certificate.claim.path.len(), 7);
     // five is coprime to eight, so every bit position of a byte is covered
     assert_eq!(undetected(&cluster, &certificate, 5), [0; 0]);
+}
+
+/// All that a bundle with later epochs has, by name.
+fn parts(bundle: &mut Bundle) -> Vec<(String, &mut [u8])> {
+    let Bundle { certificate, chain, sealed } = bundle;
+    let mut all: Vec<(String, &mut [u8])> = vec![
+        ("certificate".into(), certificate),
+        ("first committee".into(), &mut chain.start.committee),
+        ("first proof".into(), &mut chain.start.possessions[0].0),
+        ("seal path".into(), sealed.as_mut().unwrap()),
+    ];
+    for (place, epoch) in chain.epochs.iter_mut().enumerate() {
+        all.push((format!("handoff {place}"), &mut epoch.handoff));
+        all.push((format!("committee {place}"), &mut epoch.committee));
+        all.extend(epoch.seal.as_mut().map(|seal| (format!("seal {place}"), &mut seal.0[..])));
+    }
+    all
+}
+
+/// Flips every `step`-th bit of each part; returns where a flip went undetected, and which bit it was.
+fn undetected_in_epochs(bundle: &[u8], options: &VerifyOptions, step: usize) -> Vec<(String, usize)> {
+    let whole = Bundle::parse(bundle, &Limits::default()).unwrap();
+    let is_valid = |bundle: &Bundle| {
+        // a fresh verifier: a cached chain would be compared, and not verified
+        matches!(Verifier::new().verify(bundle.to_json().as_bytes(), options), Verdict::Valid(_))
+    };
+    assert!(is_valid(&whole));
+    let sizes: Vec<_> = parts(&mut whole.clone()).into_iter().map(|(name, part)| (name, part.len())).collect();
+    let mut missed = Vec::new();
+    for (number, (name, size)) in sizes.iter().enumerate() {
+        for bit in (0..8 * size).step_by(step) {
+            let mut altered = whole.clone();
+            parts(&mut altered)[number].1[bit / 8] ^= 1 << (bit % 8);
+            if is_valid(&altered) {
+                missed.push((name.clone(), bit));
+            }
+        }
+    }
+    missed
+}
+
+#[test]
+fn flipped_bits_are_detected_in_every_part_of_a_chain() {
+    let (bundle, options) = epoch_case("sealed_without_pin");
+    assert_eq!(undetected_in_epochs(&bundle, &options, 29), []);
+    // The committee of epoch 2 fixes the handoff to epoch 1, whose signature begins at byte 131.
+    let (bundle, options) = epoch_case("sealed");
+    let mut missed = undetected_in_epochs(&bundle, &options, 29);
+    missed.retain(|(part, bit)| part != "handoff 0" || *bit < 8 * 131);
+    assert_eq!(missed, []);
 }
 
 #[test]

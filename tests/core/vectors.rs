@@ -255,7 +255,7 @@ fn committee_cache_is_keyed_by_committee_and_proofs() {
 }
 
 /// A case of `epoch_bundles.json`: its bundle and its question.
-fn epoch_case(name: &str) -> (Vec<u8>, VerifyOptions) {
+pub(crate) fn epoch_case(name: &str) -> (Vec<u8>, VerifyOptions) {
     let files = files();
     let (_, file) = files.iter().find(|(file, _)| file == "epoch_bundles.json").unwrap();
     let case = file.cases.iter().find(|case| case.name == name).unwrap();
