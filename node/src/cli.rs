@@ -1,7 +1,9 @@
 //! The command line: flags in, text or JSON out, exit codes.
 
 mod args;
+mod bundle_file;
 mod bundles;
+mod compare;
 mod demo;
 mod destination;
 mod get;
@@ -34,8 +36,8 @@ use crate::host::Host;
 use crate::host::files::{self, Target};
 use crate::host::signals;
 use args::{
-    Cli, ClientArgs, Command, DemoArgs, ForgetArgs, GetArgs, InspectArgs, KeygenArgs, LogCommandArgs, MaintainArgs,
-    PutArgs, ReplicaArgs, ServerArgs, TrustArgs, VerifyArgs,
+    Cli, ClientArgs, Command, CompareArgs, DemoArgs, ForgetArgs, GetArgs, InspectArgs, KeygenArgs, LogCommandArgs,
+    MaintainArgs, PutArgs, ReplicaArgs, ServerArgs, TrustArgs, VerifyArgs,
 };
 
 /// Why a command failed, what to do next, and the exit code.
@@ -113,6 +115,7 @@ impl Command {
             Self::Verify(args) => args.json,
             Self::Log(args) => args.command.server().json,
             Self::Inspect(args) => args.json,
+            Self::Compare(args) => args.json,
             Self::Keygen(args) => args.json,
             Self::Status(args) | Self::Du(args) | Self::Scrub(args) => args.json,
             Self::Server(_) | Self::Replica(_) | Self::Client(_) | Self::Forget(_) | Self::Demo(_) => false,
@@ -186,6 +189,7 @@ async fn run(command: Command) -> Result<u8, Failure> {
         Command::Get(args) => get::get(host, args).await,
         Command::Verify(args) => verify::verify(host, args),
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::Compare(args) => compare::compare(&args),
         Command::Log(args) => Box::pin(log_commands::log(host, args)).await,
         Command::Keygen(args) => nodes::keygen(host, &args),
         Command::Forget(args) => trust::forget(host, args),

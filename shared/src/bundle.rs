@@ -4,6 +4,8 @@ mod bundle_type;
 mod epochs;
 #[cfg(feature = "nodes")]
 mod evidence;
+#[cfg(feature = "nodes")]
+mod fork;
 mod json;
 mod of_log;
 
@@ -26,6 +28,10 @@ pub use epochs::{BundleChain, BundleEpoch, BundleStart};
 pub use evidence::EvidenceBundle;
 #[cfg(feature = "nodes")]
 pub(crate) use evidence::EvidenceBundleText;
+#[cfg(feature = "nodes")]
+pub use fork::ForkBundle;
+#[cfg(feature = "nodes")]
+pub(crate) use fork::{ForkBundleText, parse_chain};
 pub use of_log::{BlockBundle, HeadBundle, OpBundle};
 pub(crate) use of_log::{BlockBundleText, OpBundleText, parse_head_bundle};
 

@@ -2,6 +2,8 @@
 
 mod checkpoint;
 mod error;
+#[cfg(feature = "nodes")]
+mod fork;
 mod link;
 
 use std::fmt;
@@ -14,6 +16,8 @@ use crate::statement::{Handoff, StatementId};
 
 pub use checkpoint::{Checkpoint, ParseCheckpointError};
 pub use error::ChainError;
+#[cfg(feature = "nodes")]
+pub use fork::ChainComparison;
 pub use link::EpochLink;
 
 /// A member of one epoch's committee. The same index means another member in another epoch, so an index that is kept for longer

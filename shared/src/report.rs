@@ -3,6 +3,8 @@
 mod epochs;
 #[cfg(feature = "nodes")]
 mod evidence;
+#[cfg(feature = "nodes")]
+mod fork;
 mod log;
 #[cfg(feature = "nodes")]
 mod log_inspection;
@@ -30,6 +32,8 @@ use crate::verify::{
 pub use epochs::EpochView;
 #[cfg(feature = "nodes")]
 pub use evidence::{EvidenceReport, EvidenceView};
+#[cfg(feature = "nodes")]
+pub use fork::{ForkInspection, ForkMember, ForkReport, ForkView, HandoffView};
 pub use log::{BlockOpView, BlockReport, BlockView, HeadReport, HeadView};
 #[cfg(feature = "nodes")]
 pub use log_inspection::{BlockHeaderView, BlockInspection, EvidenceInspection, HeadInspection, OpInspection};

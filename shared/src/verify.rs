@@ -13,6 +13,8 @@ mod check;
 mod committees;
 #[cfg(feature = "nodes")]
 mod evidence;
+#[cfg(feature = "nodes")]
+mod fork;
 mod judgement;
 mod log;
 mod signed;
@@ -25,10 +27,12 @@ use std::sync::Arc;
 pub(crate) use self::committees::BundleCommittees;
 use self::committees::{UndecodedStart, VerifiedCommittees};
 use self::standing::{OfEpoch, check_seal};
-#[cfg(feature = "nodes")]
-use crate::bundle::EvidenceBundleText;
 use crate::bundle::{BlockBundleText, BundleError, BundleText, ChainText, OpBundleText, parse_head_bundle};
+#[cfg(feature = "nodes")]
+use crate::bundle::{EvidenceBundleText, ForkBundleText, parse_chain};
 use crate::certificate::Certificate;
+#[cfg(feature = "nodes")]
+use crate::certificate::CertificateError;
 use crate::chain::{Checkpoint, CommitteeChain};
 use crate::committee::Committee;
 use crate::digest::{ClusterId, Digest, OpId};
@@ -36,12 +40,16 @@ use crate::limits::Limits;
 #[cfg(feature = "nodes")]
 use crate::log::Evidence;
 use crate::log::{Block, OpProof};
+#[cfg(feature = "nodes")]
+use crate::statement::Handoff;
 use crate::statement::{StatementId, Stored};
 
 pub use aggregates::VerifiedAggregates;
 pub use check::{Check, VerdictQuestion};
 #[cfg(feature = "nodes")]
 pub use evidence::{EvidenceJudgement, ProvenEvidence};
+#[cfg(feature = "nodes")]
+pub use fork::ProvenFork;
 pub use judgement::Judgement;
 pub use log::{LogJudgement, LogVerifyOptions};
 pub(crate) use signed::check_signers;
@@ -187,6 +195,27 @@ impl Verifier {
         }
     }
 
+    /// Verifies the bundle of a fork: whether a committee of the trusted cluster signed two handoffs.
+    ///
+    /// # Errors
+    /// The first check that fails or cannot be made.
+    #[cfg(feature = "nodes")]
+    pub fn verify_fork(&self, bundle: &[u8], trust: &Trust) -> Result<ProvenFork, CheckError> {
+        let (handoffs, committees) = read_fork(bundle, &self.limits)?;
+        ProvenFork::check(handoffs, committees, trust)
+    }
+
+    /// Verifies the committees in a bundle of any type, and nothing else of it.
+    ///
+    /// # Errors
+    /// The first of the checks `bundle`, `committee`, `identity`, `possession` and `chain` that fails or cannot be made.
+    #[cfg(feature = "nodes")]
+    pub fn verify_chain(&self, bundle: &[u8], trust: &Trust) -> Result<CommitteeChain, CheckError> {
+        let committees = BundleCommittees::stated(parse_chain(bundle, &self.limits)?, &self.limits)?;
+        committees.check_identity(trust.cluster)?;
+        committees.verify(trust)
+    }
+
     /// All checks of a file's bundle that need no file.
     fn genuine_file(&mut self, bundle: &[u8], options: &VerifyOptions) -> Result<Genuine<Stored>, CheckError> {
         let mut bundle = BundleText::parse(bundle, &self.limits)?;
@@ -242,5 +271,27 @@ impl Verifier {
         }
         let committee = chain.with_keys(epoch).unwrap_or_else(|| Ok(chain.current().clone()));
         Ok((chain, committee.map_err(Invalid::Chain)?))
+    }
+}
+
+/// The checks `bundle`, `evidence` and `committee` of a fork.
+#[cfg(feature = "nodes")]
+pub(crate) fn read_fork(
+    bundle: &[u8],
+    limits: &Limits,
+) -> Result<([Certificate<Handoff>; 2], BundleCommittees), CheckError> {
+    let ForkBundleText { handoffs, chain } = ForkBundleText::parse(bundle, limits)?;
+    let start = UndecodedStart::Unverified(chain.start.decode()?);
+    let [first, second] = handoffs.map(|handoff| Certificate::decode(&handoff, limits));
+    let handoffs = [first.map_err(fork_error)?, second.map_err(fork_error)?];
+    Ok((handoffs, BundleCommittees::decode(start, &chain.epochs, limits)?))
+}
+
+#[cfg(feature = "nodes")]
+fn fork_error(error: CertificateError) -> CheckError {
+    match error {
+        CertificateError::UnknownVersion(version) => Missing::ForkVersion(version).into(),
+        CertificateError::AnotherKind { got, .. } => Missing::ForkKind(got).into(),
+        error => Invalid::Fork(error).into(),
     }
 }

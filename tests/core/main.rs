@@ -6,6 +6,7 @@ mod chains;
 mod docs;
 mod epochs;
 mod example;
+mod fork_vectors;
 mod founding;
 mod golden;
 mod links;

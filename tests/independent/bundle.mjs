@@ -8,6 +8,7 @@ export const MEDIA_TYPE = "application/vnd.vouch.bundle+json";
 export const OP_MEDIA_TYPE = "application/vnd.vouch.op-proof+json";
 export const HEAD_MEDIA_TYPE = "application/vnd.vouch.log-head+json";
 export const BLOCK_MEDIA_TYPE = "application/vnd.vouch.log-block+json";
+export const FORK_MEDIA_TYPE = "application/vnd.vouch.fork+json";
 export const EVIDENCE_MEDIA_TYPE = "application/vnd.vouch.evidence+json";
 const MAX_SIZE = 8 * 1024 * 1024;
 const MAX_EPOCHS = 4096;
@@ -93,4 +94,5 @@ export const decodeBundle = (bytes) => decode(bytes, MEDIA_TYPE, ["certificate"]
 export const decodeOpBundle = (bytes) => decode(bytes, OP_MEDIA_TYPE, ["certificate", "proof"]);
 export const decodeHeadBundle = (bytes) => decode(bytes, HEAD_MEDIA_TYPE, ["certificate"]);
 export const decodeBlockBundle = (bytes) => decode(bytes, BLOCK_MEDIA_TYPE, ["certificate", "block", "path"]);
+export const decodeForkBundle = (bytes) => decode(bytes, FORK_MEDIA_TYPE, ["first", "second"]);
 export const decodeEvidenceBundle = (bytes) => decode(bytes, EVIDENCE_MEDIA_TYPE, ["evidence"]);

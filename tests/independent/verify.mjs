@@ -1,7 +1,7 @@
 // The checks in order, and the three questions that they answer; the first failure decides.
 import { POP_DST, decodeKey, decodeSignature, verifySignature } from "./bls.mjs";
 import { MAX_INTEGER, NEVER, concat, equal } from "./bytes.mjs";
-import { decodeBlockBundle, decodeBundle, decodeEvidenceBundle, decodeHeadBundle, decodeOpBundle } from "./bundle.mjs";
+import { decodeBlockBundle, decodeBundle, decodeEvidenceBundle, decodeForkBundle, decodeHeadBundle, decodeOpBundle } from "./bundle.mjs";
 import { decodeCertificate, decodeHandoffCertificate, decodeHeadCertificate } from "./certificate.mjs";
 import { checkLinks, checkVoteKeys } from "./chain.mjs";
 import { decodeGenesis, decodeLater } from "./committee.mjs";
@@ -34,9 +34,13 @@ function checkPinned(committees, pinned) {
 function checkEpoch(certificate, committees) {
   const committee = committees[certificate.epoch - committees[0].epoch];
   if (committee === undefined) throw cannotCheck("the bundle does not have the certificate's epoch");
+  checkSignedBy(certificate, committee);
+  return committee;
+}
+
+function checkSignedBy(certificate, committee) {
   if (!equal(certificate.committee, committee.digest)) throw invalid("the certificate names another committee", { expected: toBase58(committee.digest), got: toBase58(certificate.committee) });
   if (certificate.epoch !== committee.epoch) throw invalid("the committee is of another epoch", { expected: `${committee.epoch}`, got: `${certificate.epoch}` });
-  return committee;
 }
 
 function checkDigest(receipt, digest) {
@@ -259,6 +263,29 @@ export function verifyEvidence({ bundle, cluster, checkpoint }) {
     // The messages are signed with node keys: where there is only a genesis, a bad proof of possession must not shield the member.
     const isGenesisAlone = parts.handedBy === undefined && links.length === 0 && trust.checkpoint === undefined;
     return checkAccusation(evidence, committees, trust.cluster, () => isGenesisAlone || checkCommittees(parts, committees, links, trust));
+  });
+  return { ...verdictOf({ genuine: genuine.answer, matches: "not-answered", in_force: "not-answered" }, genuine), value: genuine.value };
+}
+
+// A fork: did one committee of the trusted cluster sign two handoffs? `value`: the members that signed both.
+export function verifyFork({ bundle, cluster, checkpoint }) {
+  const trust = inputTrust(cluster, checkpoint);
+  const genuine = ask(() => {
+    const parts = named("bundle", () => decodeForkBundle(bundle));
+    const handoffs = named("evidence", () => [parts.first, parts.second].map(decodeHandoffCertificate));
+    const { committees, links } = named("committee", () => committeesOf(parts));
+    named("identity", () => checkIdentity(committees[0], trust.cluster));
+    const committee = named("epoch", () => checkEpoch(handoffs[0], committees));
+    named("signers", () => checkSigners(handoffs[0], committee));
+    named("epoch", () => checkSignedBy(handoffs[1], committee));
+    named("signers", () => checkSigners(handoffs[1], committee));
+    checkCommittees(parts, committees, links, trust);
+    renamed("chain", () => checkVoteKeys(committee));
+    const [first, second] = named("signature", () => handoffs.map((handoff) => checkSignature(handoff, committee, trust.cluster)));
+    named("conflict", () => {
+      if (equal(first, second)) throw invalid("both handoffs are one");
+    });
+    return { epoch: handoffs[0].epoch, both: handoffs[0].signers.filter((member) => handoffs[1].signers.includes(member)) };
   });
   return { ...verdictOf({ genuine: genuine.answer, matches: "not-answered", in_force: "not-answered" }, genuine), value: genuine.value };
 }

@@ -9,6 +9,7 @@ import { committeeFile } from "./generator/committee.mjs";
 import { epochBundlesFile } from "./generator/epoch_bundles.mjs";
 import { epochsFile } from "./generator/epochs.mjs";
 import { withExample } from "./generator/example.mjs";
+import { forksFile } from "./generator/forks.mjs";
 import { foundingFile } from "./generator/founding.mjs";
 import { logFile } from "./generator/log.mjs";
 import { logBundlesFile } from "./generator/log_bundles.mjs";
@@ -46,6 +47,7 @@ const files = {
   "epochs.json": epochsFile,
   "chains.json": chainsFile,
   "epoch_bundles.json": epochBundlesFile,
+  "forks.json": forksFile,
   "log.json": logFile,
   "ops.json": opsFile,
   "log_bundles.json": logBundlesFile,

@@ -42,6 +42,8 @@ pub(super) enum Command {
     Verify(VerifyArgs),
     /// Show the content of a bundle, without verifying it
     Inspect(InspectArgs),
+    /// Find out whether the committees in two bundles contradict each other
+    Compare(CompareArgs),
     /// Read the cluster's ordered log, verified, or write a note to it
     Log(LogCommandArgs),
     /// Create a replica's keys, or show the public keys if they exist
@@ -278,6 +280,31 @@ pub(super) struct InspectArgs {
     /// Bundle to show
     #[arg(value_name = "BUNDLE")]
     pub(super) bundle: PathBuf,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompareArgs {
+    /// A bundle of any type
+    #[arg(value_name = "BUNDLE")]
+    pub(super) first: PathBuf,
+    /// Another one
+    #[arg(value_name = "OTHER")]
+    pub(super) second: PathBuf,
+    /// Identity of the cluster that both are to be of, base58 or hex
+    #[arg(long, value_name = "IDENTITY")]
+    pub(super) cluster: ClusterId,
+    /// A committee of the cluster that both must contain: its epoch, a colon and its digest
+    #[arg(long, value_name = "EPOCH:DIGEST")]
+    pub(super) checkpoint: Option<Checkpoint>,
+    /// File for the evidence if they contradict each other, which vouch verify checks
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// Replace an existing file
+    #[arg(long)]
+    pub(super) force: bool,
     /// Print one JSON object instead of text
     #[arg(long)]
     pub(super) json: bool,

@@ -6,7 +6,8 @@ use serde::Serialize;
 use vouch_core::bundle::BundleType;
 use vouch_core::limits::Limits;
 use vouch_core::report::{
-    BlockInspection, EpochView, EvidenceInspection, HeadInspection, Inspection, MemberView, OpInspection, OpView,
+    BlockInspection, EpochView, EvidenceInspection, ForkInspection, HeadInspection, Inspection, MemberView,
+    OpInspection, OpView,
 };
 use vouch_core::verify::Verdict;
 
@@ -20,6 +21,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
         Some(BundleType::LogHead) => show(args, HeadInspection::of_bundle(&bundle), print_head),
         Some(BundleType::LogBlock) => show(args, BlockInspection::of_bundle(&bundle), print_block),
         Some(BundleType::Op) => show(args, OpInspection::of_bundle(&bundle), print_op),
+        Some(BundleType::Fork) => show(args, ForkInspection::of_bundle(&bundle), print_fork),
         Some(BundleType::Evidence) => show(args, EvidenceInspection::of_bundle(&bundle), print_evidence),
         // Whatever the text is: the error says why it is not a bundle.
         Some(BundleType::File) | None => show(args, Inspection::of_bundle(&bundle), print_file),
@@ -165,5 +167,21 @@ fn print_evidence(shown: &EvidenceInspection, bundle: &Path) {
     }
     row("cluster", &format!("{}, epoch {}", shown.evidence_cluster, shown.epoch));
     row("committee", &format!("{}, of cluster {}", shown.committee, shown.cluster));
+    unverified(format_args!("{}", output::shell_word(bundle)));
+}
+
+fn print_fork(shown: &ForkInspection, bundle: &Path) {
+    let fork = &shown.fork;
+    row("cluster", &fork.cluster.to_string());
+    row("committee", &format!("{}, epoch {}", fork.committee, fork.epoch));
+    for (handoff, certificate) in fork.handoffs.iter().zip(&shown.certificates) {
+        row("handoff", &format!("to {}, closing {}, block {}", handoff.next, time(handoff.closing), handoff.height));
+        row("log root", &handoff.log_root);
+        row("signers", &handoff.signers.to_string());
+        row("certificate", certificate);
+    }
+    for member in &fork.signed_both {
+        row("both", &format!("{} node {}", member.name, member.node_key));
+    }
     unverified(format_args!("{}", output::shell_word(bundle)));
 }

@@ -3,12 +3,10 @@
 
 mod follow;
 
-use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
-use serde_json::{Value, json};
 use vouch_core::bundle::claimed_cluster;
 use vouch_core::digest::ClusterId;
 use vouch_core::limits::{Limits, MAX_BUNDLE, MAX_OP_BODY};
@@ -20,12 +18,12 @@ use vouch_node_core::backoff::Backoff;
 use vouch_node_core::log::notes::Notes;
 
 use super::args::{LogCommand, LogNoteArgs, LogProveArgs, LogServerArgs, LogShowArgs};
+use super::bundle_file::BundleFile;
 use super::trust::Trust;
-use super::{Failure, LogCommandArgs, output, target_to_write, verdicts};
+use super::{Failure, LogCommandArgs, output, verdicts};
 use crate::client::ClientError;
 use crate::client::http::{HttpError, HttpRequest};
 use crate::host::Host;
-use crate::host::files::Target;
 
 /// How long an answer may take: longer than a server's own deadline, so that the client receives the server's reason.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -34,7 +32,6 @@ const NOTE_LIFETIME: u64 = 60;
 /// Pauses between attempts to submit the same op, or to reach a server.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-const BUNDLE_MODE: u32 = 0o644;
 
 pub(super) async fn log(host: &Host, args: LogCommandArgs) -> Result<u8, Failure> {
     match args.command {
@@ -73,7 +70,7 @@ async fn prove(host: &Host, args: &LogProveArgs) -> Result<u8, Failure> {
     let mut client = LogClient::new(host, &args.server)?;
     let bundle = client.get(format!("/v1/log/ops/{}", args.op.to_hex())).await?;
     let op = client.op(&bundle, args.op)?;
-    place.write(&bundle)?;
+    keep(&place, &bundle)?;
     match args.server.json {
         true => output::json(&place.named(&op)?),
         false => verdicts::print_op(&op),
@@ -105,7 +102,7 @@ async fn note_through(mut client: LogClient<'_>, args: &LogNoteArgs) -> Result<O
     // Whatever cluster it is of: the identity of an op covers it, and `op` checks it against the trusted one.
     let wanted = cluster.map(|cluster| op.id(&cluster)).ok_or_else(|| client.not_a_bundle("an op"))?;
     let shown = client.op(&bundle, wanted)?;
-    place.write(&bundle)?;
+    keep(&place, &bundle)?;
     let Some(effect) = &shown.effect_text else {
         return Err(Failure::new(format_args!(
             "expected a note's number as the effect of op {}, got other bytes",
@@ -273,38 +270,10 @@ fn explain(error: &HttpError) -> Failure {
     }
 }
 
-/// The file for the bundle of an op, if the user named one.
-struct BundleFile<'a>(Option<(&'a Path, Target)>);
-
-impl<'a> BundleFile<'a> {
-    /// Checks before anything is sent that the file can be written.
-    fn new(path: Option<&'a Path>, is_forced: bool) -> Result<Self, Failure> {
-        let Some(path) = path else { return Ok(Self(None)) };
-        let target = target_to_write(path)?;
-        if matches!(target, Target::Regular(_)) && !is_forced {
-            let name = output::name(path);
-            return Err(Failure::new(format_args!(
-                "{name} exists; name another file with -o, or replace it with --force"
-            )));
-        }
-        Ok(Self(Some((path, target))))
-    }
-
-    fn write(&self, bundle: &[u8]) -> Result<(), Failure> {
-        let Some((_, target)) = &self.0 else { return Ok(()) };
-        target.write(bundle, BUNDLE_MODE).map_err(|error| {
-            Failure::new(format_args!("the op is in the log, but its bundle could not be written: {error}"))
-                .with_note("Get it again with: vouch log prove OP -o FILE")
-        })
-    }
-
-    /// The op as JSON, with the file's name.
-    fn named(&self, op: &OpView) -> Result<Value, Failure> {
-        let mut json = serde_json::to_value(op).map_err(Failure::new)?;
-        json["bundle"] = json!(null);
-        if let Some((path, _)) = &self.0 {
-            output::put_name(&mut json, "bundle", path);
-        }
-        Ok(json)
-    }
+/// Writes the bundle of an op, if the user named a file.
+fn keep(place: &BundleFile<'_>, bundle: &[u8]) -> Result<(), Failure> {
+    place.write(bundle).map_err(|error| {
+        Failure::new(format_args!("the op is in the log, but its bundle could not be written: {error}"))
+            .with_note("Get it again with: vouch log prove OP -o FILE")
+    })
 }

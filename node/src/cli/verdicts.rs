@@ -3,8 +3,8 @@
 use serde::Serialize;
 use vouch_core::digest::OpId;
 use vouch_core::report::{
-    Answer, BlockOpView, BlockReport, BlockView, CheckOutcome, EvidenceReport, EvidenceView, HeadReport, HeadView,
-    OpReport, OpView, Report,
+    Answer, BlockOpView, BlockReport, BlockView, CheckOutcome, EvidenceReport, EvidenceView, ForkReport, ForkView,
+    HeadReport, HeadView, OpReport, OpView, Report,
 };
 use vouch_core::verify::{CheckError, LogVerifyOptions, Missing, Trust, Verdict, VerdictQuestion, Verifier};
 
@@ -40,6 +40,14 @@ pub(super) fn judge_evidence(bundle: &[u8], trust: Trust, json: bool) -> u8 {
     let shown = EvidenceReport::new(&judgement);
     print(&shown, &shown.report, shown.evidence.as_ref(), json, print_evidence);
     exit_code(judgement.proven().err().cloned())
+}
+
+/// As [`judge_op`], for a fork.
+pub(super) fn judge_fork(bundle: &[u8], trust: &Trust, json: bool) -> u8 {
+    let verified = Verifier::new().verify_fork(bundle, trust);
+    let shown = ForkReport::new(&verified);
+    print(&shown, &shown.report, shown.fork.as_ref(), json, print_fork);
+    exit_code(verified.err())
 }
 
 fn exit_code(error: Option<CheckError>) -> u8 {
@@ -167,5 +175,25 @@ fn print_evidence(evidence: &EvidenceView) {
         evidence.height,
         evidence.round,
         evidence.cluster
+    ));
+}
+
+/// Prints a fork: what the committee signed twice, and who signed both.
+pub(super) fn print_fork(fork: &ForkView) {
+    for handoff in &fork.handoffs {
+        output::line(format_args!(
+            "handoff  to committee {}, closing {}, block {}, signed by {}",
+            handoff.next,
+            output::time(handoff.closing),
+            handoff.height,
+            handoff.signers
+        ));
+    }
+    for member in &fork.signed_both {
+        output::line(format_args!("both     {} ({}), node key {}", member.member, member.name, member.node_key));
+    }
+    output::line(format_args!(
+        "VALID: the committee of epoch {} of cluster {} handed over twice; trust none of its successors before you know why",
+        fork.epoch, fork.cluster
     ));
 }

@@ -79,6 +79,7 @@ fn judge_of_log(bundle: &[u8], now: u64, args: &VerifyArgs) -> Result<u8, Failur
         (Some(BundleType::LogHead), height) => Ok(verdicts::judge_head(bundle, trust, height, now, args.json)),
         (Some(BundleType::LogBlock), height) => Ok(verdicts::judge_block(bundle, trust, height, now, args.json)),
         (Some(BundleType::Evidence), None) => Ok(verdicts::judge_evidence(bundle, trust, args.json)),
+        (Some(BundleType::Fork), None) => Ok(verdicts::judge_fork(bundle, &trust, args.json)),
         (Some(BundleType::Op), None) => Err(Failure::cannot_check(format_args!("{name} is the bundle of an op"))
             .with_note("Name the op that you ask for with --op OP; --op any takes whichever op the bundle is of.")),
         (_, Some(_)) => Err(Failure::cannot_check(format_args!(

@@ -19,11 +19,13 @@ pub enum BundleType {
     LogBlock,
     /// A member that signed two conflicting messages.
     Evidence,
+    /// A committee that handed over twice.
+    Fork,
 }
 
 impl BundleType {
     /// Every type.
-    pub const ALL: [Self; 5] = [Self::File, Self::Op, Self::LogHead, Self::LogBlock, Self::Evidence];
+    pub const ALL: [Self; 6] = [Self::File, Self::Op, Self::LogHead, Self::LogBlock, Self::Evidence, Self::Fork];
 
     /// The media type, which is the value of the key `type`.
     pub const fn media_type(self) -> &'static str {
@@ -33,6 +35,7 @@ impl BundleType {
             Self::LogHead => "application/vnd.vouch.log-head+json",
             Self::LogBlock => "application/vnd.vouch.log-block+json",
             Self::Evidence => "application/vnd.vouch.evidence+json",
+            Self::Fork => "application/vnd.vouch.fork+json",
         }
     }
 

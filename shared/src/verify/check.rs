@@ -35,7 +35,7 @@ impl VerdictQuestion {
             (Self::Matches, BundleType::Op) => "Does the log have the op?",
             (Self::Matches, BundleType::LogHead) => "Does the log reach this height?",
             (Self::Matches, BundleType::LogBlock) => "Does the log have the block?",
-            (Self::Genuine, BundleType::Evidence) => "Is the evidence genuine?",
+            (Self::Genuine, BundleType::Evidence | BundleType::Fork) => "Is the evidence genuine?",
             _ => self.text(),
         }
     }
@@ -123,6 +123,21 @@ impl Check {
 
     /// The further checks of a block's bundle, in order.
     pub const OF_LOG_BLOCK: [Self; 4] = [Self::Ops, Self::Block, Self::Height, Self::Time];
+
+    /// Every check of a fork, in order.
+    #[cfg(feature = "nodes")]
+    pub const OF_FORK: [Self; 10] = [
+        Self::Bundle,
+        Self::Evidence,
+        Self::Committee,
+        Self::Identity,
+        Self::Epoch,
+        Self::Signers,
+        Self::Possession,
+        Self::Chain,
+        Self::Signature,
+        Self::Conflict,
+    ];
 
     /// Every check of evidence, in order. It has no certificate.
     #[cfg(feature = "nodes")]

@@ -118,6 +118,15 @@ pub enum Invalid {
     /// See [`EvidenceError`].
     #[cfg(feature = "nodes")]
     Accusation(EvidenceError),
+    /// One of the two handoffs of a fork is not well formed.
+    #[cfg(feature = "nodes")]
+    Fork(CertificateError),
+    /// The two handoffs of a fork are one.
+    #[cfg(feature = "nodes")]
+    OneHandoff {
+        /// Its identity.
+        got: StatementId,
+    },
     /// See [`OpProofError`].
     Proof(OpProofError),
     /// A block, or its path, is not well formed. See [`BlockFormatError`].
@@ -228,6 +237,10 @@ impl Invalid {
             #[cfg(feature = "nodes")]
             Self::Evidence(_) => Check::Evidence,
             #[cfg(feature = "nodes")]
+            Self::Fork(_) => Check::Evidence,
+            #[cfg(feature = "nodes")]
+            Self::OneHandoff { .. } => Check::Conflict,
+            #[cfg(feature = "nodes")]
             Self::Accusation(EvidenceError::AnotherCluster { .. }) => Check::Identity,
             #[cfg(feature = "nodes")]
             Self::Accusation(EvidenceError::AnotherEpoch { .. } | EvidenceError::NotAMember(_)) => Check::Accused,
@@ -275,7 +288,9 @@ impl Invalid {
             }
             Self::Signature(_) => "the certificate is forged or altered",
             #[cfg(feature = "nodes")]
-            Self::Evidence(_) => "the evidence is damaged, or proves nothing",
+            Self::Evidence(_) | Self::Fork(_) => "the evidence is damaged, or proves nothing",
+            #[cfg(feature = "nodes")]
+            Self::OneHandoff { .. } => "the evidence proves nothing: both handoffs are the same",
             #[cfg(feature = "nodes")]
             Self::Accusation(EvidenceError::AnotherCluster { .. }) => {
                 "the evidence is about another cluster than the one you trust"
@@ -333,6 +348,10 @@ impl Invalid {
             Self::Signature(error) => error.comparison().within("signature"),
             #[cfg(feature = "nodes")]
             Self::Evidence(error) => error.comparison(),
+            #[cfg(feature = "nodes")]
+            Self::Fork(error) => error.comparison().within("handoff"),
+            #[cfg(feature = "nodes")]
+            Self::OneHandoff { got } => Comparison::new(&"handoffs", &"two", &format_args!("{got} twice")),
             #[cfg(feature = "nodes")]
             Self::Accusation(error) => error.comparison(),
             Self::Proof(error) => error.comparison(),
@@ -406,6 +425,14 @@ pub enum Missing {
     #[cfg(feature = "nodes")]
     #[error("evidence version {0} is unknown to this verifier")]
     EvidenceVersion(u8),
+    /// One of the two handoffs of a fork has a newer format.
+    #[cfg(feature = "nodes")]
+    #[error("version {0} of a handoff's certificate is unknown to this verifier")]
+    ForkVersion(u8),
+    /// One of the two handoffs of a fork is of another kind.
+    #[cfg(feature = "nodes")]
+    #[error("statement kind {0} in place of a handoff is unknown to this verifier")]
+    ForkKind(u16),
     /// The bundle has no committee of the epoch that the evidence is about.
     #[cfg(feature = "nodes")]
     #[error("the evidence is about epoch {epoch}, and the bundle has the committees of the epochs {first} to {last}")]
@@ -497,7 +524,7 @@ impl Missing {
             Self::BundleVersion(_) => Check::Bundle,
             Self::CertificateVersion(_) | Self::StatementKind(_) | Self::ReceiptKind(_) => Check::Certificate,
             #[cfg(feature = "nodes")]
-            Self::EvidenceVersion(_) => Check::Evidence,
+            Self::EvidenceVersion(_) | Self::ForkVersion(_) | Self::ForkKind(_) => Check::Evidence,
             #[cfg(feature = "nodes")]
             Self::EvidenceEpoch { .. } => Check::Accused,
             Self::BlockContent(_) => Check::Ops,
