@@ -163,6 +163,7 @@ describe("recognizing the bundle", () => {
     assert.equal(bundleKind(OP_BUNDLE), "op");
     for (const kind of ["head", "block", "evidence"]) assert.equal(bundleKind(LOG_BUNDLES[kind]), kind);
     assert.equal(bundleKind('{"type": "application/vnd.vouch.bundle+json", broken'), "file");
+    assert.equal(bundleKind('{"type": "application/vnd.vouch.fork+json"}'), "evidence");
     assert.equal(bundleKind(' {"type": "application/vnd.vouch.log-head+json", broken'), "head");
     const others = ["", "{}", "[]", '{"type":"other"}', '{"type":7}', '{"type":"application/vnd.vouch.constructor"}', '{"type":"application/vnd.vouch.slice"}', "a text about application/vnd.vouch.bundle"];
     for (const text of others) assert.equal(bundleKind(text), null, text);

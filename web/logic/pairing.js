@@ -3,7 +3,7 @@
 const SUFFIX = ".vouch";
 // What a bundle is of, by its media type.
 const MEDIA_TYPE = /^application\/vnd\.vouch\.([a-z-]+)/;
-const KINDS = { bundle: "file", "op-proof": "op", "log-head": "head", "log-block": "block", evidence: "evidence" };
+const KINDS = { bundle: "file", "op-proof": "op", "log-head": "head", "log-block": "block", evidence: "evidence", fork: "evidence" };
 // A bundle that is damaged beyond parsing still says near its start what it is.
 const TYPE_IN_TEXT = /"type"\s*:\s*"(application\/vnd\.vouch\.[a-z-]+)/;
 

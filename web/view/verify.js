@@ -31,7 +31,7 @@ const NOTICES = {
   "of-log": ([a, b]) => ["One of ", foreign(a), " and ", foreign(b), " is a bundle of the log, which certifies no file. Give it alone."],
   evidence: (names) => [
     ...(names.length === 1 ? [foreign(names[0]), " is"] : ["One of these files is"]),
-    " evidence against a replica, which this page does not check. Check it with ",
+    " evidence against replicas, which this page does not check. Check it with ",
     h("code", { class: "command" }, "vouch verify"),
     ".",
   ],

@@ -3,11 +3,11 @@
 use serde_json::json;
 use vouch_core::bundle::ForkBundle;
 use vouch_core::chain::{ChainComparison, CommitteeChain};
-use vouch_core::report::ForkReport;
+use vouch_core::report::{ForkReport, ForkView};
 use vouch_core::verify::{Trust, Verdict, Verifier};
 
 use super::bundle_file::BundleFile;
-use super::verdicts::print_fork;
+use super::verdicts::print_handoffs;
 use super::verify::read_bundle;
 use super::{CompareArgs, Failure, output};
 
@@ -34,11 +34,23 @@ pub(super) fn compare(args: &CompareArgs) -> Result<u8, Failure> {
             place.write(bundle.as_bytes()).map_err(Failure::new)?;
             match (&report.fork, args.json) {
                 (Some(fork), true) => output::json(&place.named(&json!({ "agree": false, "fork": fork }))?),
-                (Some(fork), false) => print_fork(fork),
+                (Some(fork), false) => contradict(args, fork),
                 (None, _) => return Err(Failure::cannot_check(report.report.message)),
             }
             Ok(1)
         }
+    }
+}
+
+fn contradict(args: &CompareArgs, fork: &ForkView) {
+    print_handoffs(fork);
+    output::line(format_args!(
+        "They contradict each other: the committee of epoch {} handed over twice. Trust none of its successors before you know why.",
+        fork.epoch
+    ));
+    match &args.output {
+        Some(path) => output::line(format_args!("evidence  {}", output::name(path))),
+        None => output::line(format_args!("Name a file with -o for the evidence, which others can check.")),
     }
 }
 

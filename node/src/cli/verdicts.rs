@@ -178,8 +178,16 @@ fn print_evidence(evidence: &EvidenceView) {
     ));
 }
 
-/// Prints a fork: what the committee signed twice, and who signed both.
-pub(super) fn print_fork(fork: &ForkView) {
+fn print_fork(fork: &ForkView) {
+    print_handoffs(fork);
+    output::line(format_args!(
+        "VALID: the committee of epoch {} of cluster {} handed over twice; trust none of its successors before you know why",
+        fork.epoch, fork.cluster
+    ));
+}
+
+/// Prints what a committee signed twice, and who signed both.
+pub(super) fn print_handoffs(fork: &ForkView) {
     for handoff in &fork.handoffs {
         output::line(format_args!(
             "handoff  to committee {}, closing {}, block {}, signed by {}",
@@ -192,8 +200,4 @@ pub(super) fn print_fork(fork: &ForkView) {
     for member in &fork.signed_both {
         output::line(format_args!("both     {} ({}), node key {}", member.member, member.name, member.node_key));
     }
-    output::line(format_args!(
-        "VALID: the committee of epoch {} of cluster {} handed over twice; trust none of its successors before you know why",
-        fork.epoch, fork.cluster
-    ));
 }
