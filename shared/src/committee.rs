@@ -184,7 +184,7 @@ impl CommitteeRecord {
         }
     }
 
-    /// Who decides that the committee changes.
+    /// Whose signatures a change of members needs.
     pub fn policy(&self) -> Policy {
         self.policy
     }

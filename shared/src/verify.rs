@@ -75,8 +75,8 @@ pub struct Subject {
 pub struct Trust {
     /// The cluster identity.
     pub cluster: Option<ClusterId>,
-    /// A committee of the cluster, by which a verifier is safe from whoever got hold of older keys. A verifier with a checkpoint trusts no
-    /// other chain, not even one from the genesis.
+    /// A committee of the cluster that the verifier pins, against an attacker with older keys. A verifier with a checkpoint trusts only
+    /// chains that contain this committee, not even another one from the genesis.
     pub checkpoint: Option<Checkpoint>,
 }
 
@@ -104,7 +104,7 @@ impl From<Option<ClusterId>> for Trust {
 pub struct VerifyOptions {
     /// What the user trusts.
     pub trust: Trust,
-    /// Whether the certificate must be sealed, so that nobody who got hold of old keys can have made it.
+    /// Whether the certificate must be sealed, so that an attacker with old keys cannot have made it.
     pub require_sealed: bool,
     /// The file to compare with.
     pub subject: Option<Subject>,

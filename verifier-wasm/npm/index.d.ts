@@ -99,7 +99,7 @@ interface AnyReport {
 }
 
 /**
- * Whether a certificate is sealed, so that nobody who got hold of old keys can have made it. `open`: the bundle shows no end of its epoch;
+ * Whether a certificate is sealed, so that an attacker with old keys cannot have made it. `open`: the bundle shows no end of its epoch;
  * `unproved`: the bundle has no proof; `unpinned`: it has one, but you pin no `checkpoint` two epochs later or more; `sealed`.
  */
 export type SealState = "open" | "unproved" | "unpinned" | "sealed";
@@ -454,8 +454,8 @@ interface AnyQuestion {
    */
   cluster?: string | null;
   /**
-   * A committee of the cluster that you trust as well, from the same source: its epoch, a colon and its digest. It protects from whoever got
-   * hold of older keys. A bundle that does not reach this epoch CANNOT be CHECKED.
+   * A committee of the cluster that you trust as well, from the same source: its epoch, a colon and its digest. It protects
+   * against an attacker with older keys. A bundle that does not reach this epoch CANNOT be CHECKED.
    */
   checkpoint?: string | null;
   /** Accept only a certificate that is sealed under the `checkpoint`. Default: false. */

@@ -31,11 +31,12 @@ pub(super) fn compare(args: &CompareArgs) -> Result<u8, Failure> {
         ChainComparison::Fork(handoffs) => {
             let bundle = ForkBundle::new(*handoffs, &first).to_json();
             let report = ForkReport::new(&Verifier::new().verify_fork(bundle.as_bytes(), &trust));
+            let Some(fork) = &report.fork else { return Err(Failure::cannot_check(report.report.message)) };
             place.write(bundle.as_bytes()).map_err(Failure::new)?;
-            match (&report.fork, args.json) {
-                (Some(fork), true) => output::json(&place.named(&json!({ "agree": false, "fork": fork }))?),
-                (Some(fork), false) => contradict(args, fork),
-                (None, _) => return Err(Failure::cannot_check(report.report.message)),
+            if args.json {
+                output::json(&place.named(&json!({ "agree": false, "fork": fork }))?);
+            } else {
+                contradict(args, fork);
             }
             Ok(1)
         }

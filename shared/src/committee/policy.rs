@@ -1,4 +1,4 @@
-//! Who decides that a committee changes.
+//! The policy of a committee: whose signatures a change of members needs.
 
 use std::fmt;
 
@@ -9,11 +9,10 @@ const OPEN: u8 = 0;
 const OPERATOR: u8 = 1;
 const NO_KEY: [u8; 48] = [0; 48];
 
-/// Who decides that a committee changes. The genesis fixes it for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Whose signatures a change of members needs. The genesis fixes it for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
     /// A quorum of the members.
-    #[default]
     Open,
     /// A quorum of the members, and the operator who has the secret to this key. The key is not checked to be a valid point here.
     Operator(VoteKey),

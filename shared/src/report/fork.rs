@@ -65,21 +65,19 @@ pub struct ForkMember {
 impl ForkReport {
     /// The report of a verification.
     pub fn new(verified: &Result<ProvenFork, CheckError>) -> Self {
-        let fork = verified.as_ref().ok().map(ForkView::new);
-        let genuine = match (verified, &fork) {
-            (Err(error), _) => error.into(),
-            (Ok(_), fork) => {
-                let (epoch, both) = fork.as_ref().map_or((0, 0), |fork| (fork.epoch, fork.signed_both.len()));
-                ReasonedAnswer::yes(format!(
-                    "the committee of epoch {epoch} signed two handoffs, and {both} of its members signed both"
-                ))
-            }
+        let fork = verified.as_ref().map(ForkView::new);
+        let genuine = match &fork {
+            Err(error) => (*error).into(),
+            Ok(ForkView { epoch, signed_both, .. }) => ReasonedAnswer::yes(format!(
+                "the committee of epoch {epoch} signed two handoffs, and {} of its members signed both",
+                signed_both.len()
+            )),
         };
         let unasked = || ReasonedAnswer::not("a fork is about no file, and does not expire");
         let errors = [verified.as_ref().err(), None, None];
         let answers = [genuine, unasked(), unasked()];
         let report = Report::of(BundleType::Fork, errors, answers, &[&Check::OF_FORK], None, |_| false);
-        Self { report, fork }
+        Self { report, fork: fork.ok() }
     }
 }
 

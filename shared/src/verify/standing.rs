@@ -41,8 +41,8 @@ pub enum SealState {
     Open,
     /// The epoch ended, and the bundle has no proof that the statement is in its seal.
     Unproved,
-    /// The statement is in the seal that the bundle's committees name, but the verifier pins none of them that is late enough. Somebody who got
-    /// hold of old keys could have made these committees.
+    /// The statement is in the seal that the bundle's committees name, but the verifier pins none of them that is late enough. An
+    /// attacker with old keys could have made these committees.
     Unpinned,
     /// The statement is in the seal, which is fixed by a committee that the verifier pins.
     Sealed,

@@ -170,7 +170,7 @@ function pinned(file, cluster) {
   file.add("starts_with_another_handoff", "The history of the next epoch names the handoff to the first.", { bundle: JSON.stringify(wrong), ...cluster.certified(3).question, checkpoint: cluster.checkpoint(2) }, "invalid", "chain");
 }
 
-// A committee with a key that is no point: whoever pins a later one does not look at it, unless it must have signed.
+// A committee with a key that is no point: a verifier that pins a later one does not look at the key, unless it must have signed.
 function badKeys(file) {
   const alter = (members, epoch) => (epoch === 1 ? members.map((member, i) => (i === 3 ? { ...member, vote: keyNotOnCurve() } : member)) : members);
   const cluster = new Cluster(makeEpochs("bad key", [1, 4, 4, 4], [1, 1, 1, 1], { alter }));
@@ -203,7 +203,7 @@ function seals(file, cluster) {
   on("sealed_under_a_later_pin", "A later one fixes it.", { ...of, pin: 3, more: { sealed }, require: true }, "valid", null, stands(3, 3, closingOf(0), "sealed"));
   on("sealed_of_one", "The only statement of its epoch.", { of: 1, to: 3, pin: 3, more: { sealed: cluster.sealed(1) }, require: true }, "valid", null, stands(3, 2, closingOf(1), "sealed"));
   on("sealed_from_a_checkpoint", "The bundle starts with the certificate's committee.", { of: 1, from: 1, to: 3, pin: 3, more: { sealed: cluster.sealed(1) }, require: true }, "valid", null, stands(3, 2, closingOf(1), "sealed"));
-  on("sealed_without_pin", "Whoever has old keys can make a chain with a seal.", { ...of, more: { sealed } }, "valid", null, stands(0, 0, closingOf(0), "unpinned"));
+  on("sealed_without_pin", "An attacker with old keys can make a chain with a seal.", { ...of, more: { sealed } }, "valid", null, stands(0, 0, closingOf(0), "unpinned"));
   on("sealed_under_an_earlier_pin", "The committee of epoch 1 does not fix the seal of epoch 0.", { ...of, pin: 1, more: { sealed } }, "valid", null, stands(1, 1, closingOf(0), "unpinned"));
   on("required_without_pin", "Not sealed.", { ...of, more: { sealed }, require: true }, "cannot-check", "seal");
   on("required_under_an_earlier_pin", "Not sealed.", { ...of, pin: 1, more: { sealed }, require: true }, "cannot-check", "seal");

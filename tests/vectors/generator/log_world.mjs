@@ -4,16 +4,17 @@
 import { ed25519 } from "@noble/curves/ed25519.js";
 import { STATEMENT_DST, aggregate, sign } from "../../independent/bls.mjs";
 import { OP_MEDIA_TYPE } from "../../independent/bundle.mjs";
-import { concat, utf8 } from "../../independent/bytes.mjs";
+import { concat, u64, utf8 } from "../../independent/bytes.mjs";
 import { NO_HISTORY } from "../../independent/epochs.mjs";
 import { encodeBitmap, encodeBodyCertificate } from "../../independent/certificate.mjs";
 import * as log from "../../independent/log.mjs";
 import { encodeHandoffBody, encodeHeadBody, encodeStatement, KIND_HANDOFF, KIND_LOG_HEAD } from "../../independent/statement.mjs";
-import { toBase64url } from "../../independent/text.mjs";
+import { fromBase64url, toBase64url } from "../../independent/text.mjs";
 import { certified } from "./epochs.mjs";
-import { ISSUED, bundleObject, committeeNamed, firstQuorum, makeCommittee, makeMembers, nodeSecret, nonceOf } from "./world.mjs";
+import { ISSUED, bundleObject, committeeNamed, firstQuorum, makeCommittee, makeMembers, nodeSecret, nonceOf, patched } from "./world.mjs";
 
 const ZERO = new Uint8Array(32);
+const OTHER_ROOT = new Uint8Array(32).fill(7);
 export const OPS_OF_BLOCKS = [1, 2, 3, 5, 1, 4, 2];
 
 // `overrides` replace what is derived from the labels.
@@ -102,6 +103,21 @@ export function epochAfter(committee, blocks, height, logRoot = rootOfBlocks(blo
   const { certificate } = certified(committee, 0, committee.digest, KIND_HANDOFF, body);
   return { handoff: toBase64url(certificate), committee: toBase64url(next.encoding) };
 }
+
+// The end of the epoch at height 7, but its handoff names height 8, which was not signed.
+export function epochSignedForAnotherHeight(committee, blocks) {
+  const ended = epochAfter(committee, blocks, 7);
+  return { ...ended, handoff: toBase64url(patched(fromBase64url(ended.handoff), 88, u64(8))) };
+}
+
+// Ends of the epoch, and how the head of the log's 7 blocks is judged with each of them.
+export const epochEnds = (committee, blocks) => [
+  { name: "epoch_ended_at_the_head", about: "The head is of the epoch's last block.", epoch: epochAfter(committee, blocks, 7), verdict: "valid", check: null },
+  { name: "epoch_ended_before_the_head", about: "The epoch's last block is before the head.", epoch: epochAfter(committee, blocks, 6), verdict: "invalid", check: "closing" },
+  { name: "epoch_ended_with_another_log", about: "The handoff names another log root at the height of the head.", epoch: epochAfter(committee, blocks, 7, OTHER_ROOT), verdict: "invalid", check: "closing" },
+  { name: "epoch_ended_after_the_head", about: "The epoch went on after the head: the handoff does not fix its log root.", epoch: epochAfter(committee, blocks, 8, OTHER_ROOT), verdict: "valid", check: null },
+  { name: "chain_of_another_height", about: "The committee signed another height.", epoch: epochSignedForAnotherHeight(committee, blocks), verdict: "invalid", check: "chain" },
+];
 
 let made;
 // The log of the committee n4 that most cases use.

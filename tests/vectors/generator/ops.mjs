@@ -1,12 +1,12 @@
 // Bundles of ops: cases with the expected answers of the verifier.
-import { concat, u32, u64, utf8 } from "../../independent/bytes.mjs";
+import { concat, u32, utf8 } from "../../independent/bytes.mjs";
 import { MEDIA_TYPE } from "../../independent/bundle.mjs";
 import { encodeBodyCertificate } from "../../independent/certificate.mjs";
 import * as log from "../../independent/log.mjs";
 import { pathLength, rootOf as receiptRoot } from "../../independent/merkle.mjs";
 import { encodeHeadBody } from "../../independent/statement.mjs";
 import { toBase58, toBase64url, toHex } from "../../independent/text.mjs";
-import { certifyHead, epochAfter, headOf, leafOf, makeBlock, makeOp, opBundleObject, proofOf, theLog } from "./log_world.mjs";
+import { certifyHead, epochEnds, headOf, leafOf, makeBlock, makeOp, opBundleObject, proofOf, theLog } from "./log_world.mjs";
 import { NOW, baseCertificate, bundleObject, committeeNamed, flipped, nodeSecret, patched } from "./world.mjs";
 
 const FORMAT =
@@ -244,13 +244,9 @@ function inclusion(file) {
 // The epoch of the head ended at a block.
 function epochs(file) {
   const { committee, blocks, base } = file;
-  const on = (name, about, epoch, verdict, check = null) => file.add(name, about, { bundle: JSON.stringify({ ...JSON.parse(base), epochs: [epoch] }) }, verdict, check);
-  const at = (height) => epochAfter(committee, blocks, height);
-  on("epoch_ended_at_the_head", "The head is of the epoch's last block.", at(7), "valid");
-  on("epoch_ended_before_the_head", "The epoch's last block is before the head.", at(6), "invalid", "closing");
-  on("epoch_ended_with_another_log", "The handoff names another log root at the height of the head.", epochAfter(committee, blocks, 7, new Uint8Array(32).fill(7)), "invalid", "closing");
-  on("epoch_ended_after_the_head", "The epoch went on after the head: the handoff does not fix its log root.", epochAfter(committee, blocks, 8, new Uint8Array(32).fill(7)), "valid");
-  on("chain_of_another_height", "The committee signed another height.", { ...at(7), handoff: toBase64url(patched(new Uint8Array(Buffer.from(at(7).handoff, "base64url")), 88, u64(8))) }, "invalid", "chain");
+  for (const { name, about, epoch, verdict, check } of epochEnds(committee, blocks)) {
+    file.add(name, about, { bundle: JSON.stringify({ ...JSON.parse(base), epochs: [epoch] }) }, verdict, check);
+  }
 }
 
 export function opsFile() {
