@@ -21,7 +21,7 @@ let loading;
 const ready = () => (loading ??= wasm.default({ module_or_path: module }));
 let loadingClient;
 const readyClient = () => (loadingClient ??= client.default({ module_or_path: clientModule }).then(() => client));
-const tasks = () => verifyingTasks({ init: ready, ...createApi(wasm, ready), ...createLogApi(readyClient), BundleError });
+const tasks = () => verifyingTasks({ init: ready, initClient: readyClient, ...createApi(wasm, ready), ...createLogApi(readyClient), BundleError });
 
 // Where no worker may be started, the page does its work itself, in slices small enough not to be felt.
 function startHere() {

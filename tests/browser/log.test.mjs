@@ -76,7 +76,10 @@ browserTest("the proof of an op is verified offline by the command line, the pag
   const bundle = postNote(text);
   const proof = fileNamed("note.vouch", bundle);
   const { op } = JSON.parse(vouch("verify", "--op", "any", "note.vouch", "--cluster", identity, "--json"));
-  const online = await openPage(open, address(cluster.url, { cluster: identity }), { allow: [/ERR_INTERNET_DISCONNECTED/] });
+  const online = await openPage(open, address(cluster.url, { cluster: identity }), {
+    allow: [/ERR_INTERNET_DISCONNECTED/],
+    late: "**/vouch_client_bg.wasm",
+  });
   await showTab(online, "Verify");
   await online.context().setOffline(true);
   const offline = await openPage(open, address(HTML, { cluster: identity }), { offline: true });

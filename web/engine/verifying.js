@@ -16,8 +16,8 @@ async function read(blob) {
   }
 }
 
-/** Of the package `vouch-verifier`: init, verify, verifyOp, verifyHead, verifyBlock, inspect, createHasher, normalizeDigest, limits, decideTrust, BundleError. */
-export function verifyingTasks({ init, verify, verifyOp, verifyHead, verifyBlock, inspect, createHasher, normalizeDigest, limits, decideTrust, BundleError }) {
+/** Of the package `vouch-verifier`: init, initClient, verify, verifyOp, verifyHead, verifyBlock, inspect, createHasher, normalizeDigest, limits, decideTrust, BundleError. */
+export function verifyingTasks({ init, initClient, verify, verifyOp, verifyHead, verifyBlock, inspect, createHasher, normalizeDigest, limits, decideTrust, BundleError }) {
   // One byte beyond the limit is enough for the verifier to see that a bundle is too long.
   const readBundle = async (blob) => read(blob.slice(0, (await limits()).bundle + 1));
 
@@ -39,8 +39,8 @@ export function verifyingTasks({ init, verify, verifyOp, verifyHead, verifyBlock
   return {
     hash,
 
-    /** Loads the module while there is a network. */
-    prepare: () => init(),
+    /** Loads the modules while there is a network: bundles of the log are judged by the client's. */
+    prepare: () => Promise.all([init(), initClient()]),
 
     normalize: ({ text }) => normalizeDigest(text),
 

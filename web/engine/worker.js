@@ -4,4 +4,7 @@ import { serve } from "./serve.js";
 import { transferringTasks } from "./transferring.js";
 import { verifyingTasks } from "./verifying.js";
 
-serve(self, { ...verifyingTasks(vouch), ...transferringTasks(vouch) });
+const tasks = { ...verifyingTasks(vouch), ...transferringTasks(vouch) };
+serve(self, tasks);
+// Each worker has modules of its own. They are loaded before the network can be lost, and again when they are needed.
+tasks.prepare().catch(() => {});

@@ -32,11 +32,15 @@ function recordStates() {
   }).observe(document, { subtree: true, childList: true, attributes: true, attributeFilter: ["data-state"], attributeOldValue: true });
 }
 
-/** Opens the page and waits until it has decided which cluster to trust. `offline`: without a network from the start. */
-export async function openPage(open, url, { offline = false, ...options } = {}) {
+/**
+ * Opens the page and waits until it has decided which cluster to trust. `offline`: without a network from the start. `late`: a pattern of
+ * addresses that answer only after a second.
+ */
+export async function openPage(open, url, { offline = false, late = null, ...options } = {}) {
   const page = await open(undefined, options);
   await page.addInitScript(recordStates);
   if (offline) await page.context().setOffline(true);
+  if (late !== null) await page.context().route(late, (route) => setTimeout(() => route.continue(), 1000));
   await page.goto(url);
   await ready(page);
   return page;
