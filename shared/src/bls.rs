@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::comparison::{Comparison, display_comparison};
 use crate::digest::derive;
+use crate::remembered::remembered;
 
 const STATEMENT_DST: &[u8] = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_";
 const POSSESSION_DST: &[u8] = b"BLS_POP_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_";
@@ -102,17 +103,25 @@ impl VoteSecretKey {
 
     /// The public half.
     pub fn vote_key(&self) -> VoteKey {
-        VoteKey(self.0.sk_to_pk().to_bytes())
+        remembered!("bls vote key", [self.to_bytes()], VoteKey(self.0.sk_to_pk().to_bytes()))
     }
 
     /// The proof that the holder of the public key knows the secret one.
     pub fn prove_possession(&self) -> Possession {
-        Possession(self.0.sign(&self.vote_key().0, POSSESSION_DST, &[]).to_bytes())
+        remembered!(
+            "bls prove possession",
+            [self.to_bytes()],
+            Possession(self.0.sign(&self.vote_key().0, POSSESSION_DST, &[]).to_bytes())
+        )
     }
 
     /// Signs a statement's bytes.
     pub(crate) fn sign(&self, statement: &[u8]) -> VoteSignature {
-        VoteSignature(self.0.sign(statement, STATEMENT_DST, &[]).to_bytes())
+        remembered!(
+            "bls sign",
+            [self.to_bytes(), statement],
+            VoteSignature(self.0.sign(statement, STATEMENT_DST, &[]).to_bytes())
+        )
     }
 }
 
@@ -171,14 +180,20 @@ pub(crate) struct CheckedKey(PublicKey);
 /// sends a committee could make every verifier spend that time.
 pub(crate) fn check_possessions(pairs: &[(VoteKey, Possession)]) -> Result<Vec<CheckedKey>, (Option<usize>, BlsError)> {
     let seed = possession_seed(pairs);
+    remembered!("bls check possessions", [seed], check_weighted_possessions(pairs, &seed))
+}
 
+fn check_weighted_possessions(
+    pairs: &[(VoteKey, Possession)],
+    seed: &[u8; 32],
+) -> Result<Vec<CheckedKey>, (Option<usize>, BlsError)> {
     let mut keys = Vec::with_capacity(pairs.len());
     let mut pairing = Pairing::new(true, POSSESSION_DST);
     for (position, (key, proof)) in pairs.iter().enumerate() {
         let at = |error: BlsError| (Some(position), error);
         let point = PublicKey::key_validate(&key.0).map_err(|error| at(error.into()))?;
         let signature = checked_signature(&proof.0).map_err(at)?;
-        let weight = weight(&seed, position as u64);
+        let weight = weight(seed, position as u64);
         let affine: &blst_p1_affine = (&point).into();
         let affine_signature: &blst_p2_affine = (&signature).into();
         check(pairing.mul_n_aggregate(affine, false, affine_signature, false, &weight, WEIGHT_BITS, &key.0, &[]))
@@ -243,11 +258,17 @@ impl ProvenVoteKey {
 }
 
 fn checked_signature(bytes: &[u8; 96]) -> Result<Signature, BlsError> {
-    match Signature::sig_validate(bytes, true) {
-        Ok(signature) => Ok(signature),
-        // The library's error for infinity names a public key; it becomes `BlsError::Infinity` here as well.
-        Err(error) => Err(error.into()),
-    }
+    // The library's error for infinity names a public key; it becomes `BlsError::Infinity` here as well.
+    remembered!("bls signature point", [bytes], Signature::sig_validate(bytes, true).map_err(BlsError::from))
+}
+
+/// Checks a signature by the owner of one key, or of a sum of keys.
+fn verify_point(key: &PublicKey, statement: &[u8], signature: &Signature) -> Result<(), BlsError> {
+    remembered!(
+        "bls verify",
+        [key.to_bytes(), statement, signature.to_bytes()],
+        check(signature.verify(false, statement, STATEMENT_DST, &[], key, false))
+    )
 }
 
 /// Checks that a vote key is a valid point. It is used without a proof of possession only for a committee that a quorum of another one has
@@ -263,7 +284,7 @@ impl CheckedKey {
     /// What is wrong with the point, or [`BlsError::Mismatch`].
     pub(crate) fn verify(&self, statement: &[u8], signature: &VoteSignature) -> Result<(), BlsError> {
         let signature = checked_signature(&signature.0)?;
-        check(signature.verify(false, statement, STATEMENT_DST, &[], &self.0, false))
+        verify_point(&self.0, statement, &signature)
     }
 }
 
@@ -279,21 +300,29 @@ pub(crate) fn verify_together(
     if votes.is_empty() {
         return Ok(());
     }
-    let signatures: Vec<Signature> =
-        votes.iter().map(|(_, _, vote)| checked_signature(&vote.0)).collect::<Result<_, _>>()?;
-    let keys: Vec<PublicKey> = votes.iter().map(|(_, key, _)| key.0).collect();
     // As with proofs of possession, the authors of the signatures must not know the weights in advance.
     let mut all: Vec<&[u8]> = vec![statement];
     all.extend(votes.iter().flat_map(|(key, _, vote)| [&key.0[..], &vote.0[..]]));
     let seed = derive("vouch vote weights v1", &all);
-    let weights: Vec<u8> = (0..votes.len() as u64).flat_map(|position| weight(&seed, position)).collect();
+    remembered!("bls verify together", [seed], verify_weighted(statement, votes, &seed))
+}
+
+fn verify_weighted(
+    statement: &[u8],
+    votes: &[(&VoteKey, &CheckedKey, &VoteSignature)],
+    seed: &[u8; 32],
+) -> Result<(), BlsError> {
+    let signatures: Vec<Signature> =
+        votes.iter().map(|(_, _, vote)| checked_signature(&vote.0)).collect::<Result<_, _>>()?;
+    let keys: Vec<PublicKey> = votes.iter().map(|(_, key, _)| key.0).collect();
+    let weights: Vec<u8> = (0..votes.len() as u64).flat_map(|position| weight(seed, position)).collect();
     let key = keys.mult(&weights, WEIGHT_BITS).to_public_key();
     let signature = signatures.mult(&weights, WEIGHT_BITS).to_signature();
     // Sums at infinity would pass. They occur with probability 2^-128; the caller then checks the signatures one by one.
     if key.to_bytes()[0] == INFINITY || signature.to_bytes()[0] == INFINITY {
         return Err(BlsError::Infinity);
     }
-    check(signature.verify(false, statement, STATEMENT_DST, &[], &key, false))
+    verify_point(&key, statement, &signature)
 }
 
 /// The keys of a committee with their sum, so that verifying a certificate costs one pairing check and few additions.
@@ -330,7 +359,7 @@ impl KeySum {
         signature: &AggregateSignature,
     ) -> Result<(), BlsError> {
         let AggregateClaim { key, signature } = self.claim(absent, signature)?;
-        check(signature.verify(false, statement, STATEMENT_DST, &[], &key, false))
+        verify_point(&key, statement, &signature)
     }
 
     /// The sum of the keys of all members except `absent`, with their signature, which is not verified yet.

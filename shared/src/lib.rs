@@ -26,6 +26,7 @@ pub mod perfect_link;
 pub mod placement;
 pub mod quorum;
 pub mod receipt;
+pub mod remembered;
 pub mod report;
 pub mod seal;
 pub mod session;

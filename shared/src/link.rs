@@ -10,6 +10,7 @@ use crate::bugs::{self, Bug};
 use crate::codec::{DecodeError, Reader};
 use crate::comparison::{Comparison, display_comparison};
 use crate::digest::{ClusterId, ParseHashError, derive, parse_32};
+use crate::remembered::remembered;
 
 /// The version of the link protocol.
 ///
@@ -31,7 +32,11 @@ impl NodeKey {
     /// Whether the key's owner signed these bytes. Strict: no small-order key, and only the canonical form of a signature.
     pub(crate) fn has_signed(&self, bytes: &[u8], signature: &[u8; 64]) -> bool {
         let Ok(verifying) = VerifyingKey::from_bytes(&self.0) else { return false };
-        verifying.verify_strict(bytes, &Signature::from_bytes(signature)).is_ok()
+        remembered!(
+            "ed25519 verify",
+            [self.0, bytes, signature],
+            verifying.verify_strict(bytes, &Signature::from_bytes(signature)).is_ok()
+        )
     }
 }
 
@@ -77,7 +82,7 @@ impl NodeSecretKey {
 
     /// Signs bytes. They must begin with a namespace of their own, so that no signature is valid for another purpose.
     pub(crate) fn sign_bytes(&self, bytes: &[u8]) -> [u8; 64] {
-        self.0.sign(bytes).to_bytes()
+        remembered!("ed25519 sign", [self.0.as_bytes(), bytes], self.0.sign(bytes).to_bytes())
     }
 }
 

@@ -32,6 +32,7 @@ use plan::Plan;
 use trace::Trace;
 use vouch::host;
 use vouch::host::disk::{Disk, DiskFile, DiskLock, FileIdentity, Space};
+use vouch_core::remembered::{self, Memory};
 use world::{Outcome, World};
 
 /// Number of seeds in every test run.
@@ -52,12 +53,12 @@ enum Mode {
 }
 
 /// Runs one seed on a thread of its own, with all events of its plan or some.
-fn run(seed: u64, kept: Option<&Kept>, mode: Mode) -> (Result<Outcome, String>, Vec<String>) {
+fn run(seed: u64, kept: Option<&Kept>, mode: Mode, memory: &mut Memory) -> (Result<Outcome, String>, Vec<String>) {
     let mut plan = Plan::draw(seed);
     if let Some(kept) = kept {
         plan.keep(kept);
     }
-    let thread = std::thread::spawn(move || {
+    let live = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let _entered = runtime.enter();
         let trace = Trace::new(mode == Mode::Lines);
@@ -69,8 +70,8 @@ fn run(seed: u64, kept: Option<&Kept>, mode: Mode) -> (Result<Outcome, String>, 
                 .unwrap_or_else(|| "a panic without a message".into())
         });
         (outcome, trace.lines())
-    });
-    thread.join().unwrap()
+    };
+    std::thread::scope(|scope| scope.spawn(|| remembered::within(memory, live)).join().unwrap())
 }
 
 /// The command that replays a seed.
@@ -105,7 +106,7 @@ fn shrink(count: usize, mut fails: impl FnMut(&Kept) -> bool) -> Kept {
 /// The report of a failing seed: the broken rule, and the commands that replay it with all and with fewer events.
 fn report(seed: u64, why: &str) -> String {
     let events = Plan::draw(seed).events;
-    let kept = shrink(events.len(), |kept| run(seed, Some(kept), Mode::Hash).0.is_err());
+    let kept = shrink(events.len(), |kept| run(seed, Some(kept), Mode::Hash, &mut Memory::default()).0.is_err());
     let shown: Vec<String> =
         kept.iter().map(|number| format!("    {number}: {:?} {:?}", events[*number].0, events[*number].1)).collect();
     format!(
@@ -130,9 +131,10 @@ fn assert_all_hold(seeds: std::ops::Range<u64>) {
                     if seed >= seeds.end {
                         return;
                     }
-                    let first = run(seed, None, Mode::Hash).0;
+                    let mut memory = Memory::default();
+                    let first = run(seed, None, Mode::Hash, &mut memory).0;
                     let outcome = first.clone().unwrap_or_else(|why| panic!("{}", report(seed, &why)));
-                    let second = run(seed, None, Mode::HashOfRepeat).0;
+                    let second = run(seed, None, Mode::HashOfRepeat, &mut memory).0;
                     assert_eq!(first, second, "seed {seed} does not repeat\n    {}", replay_command(seed, None));
                     certified.fetch_add(outcome.certified as u64, Ordering::Relaxed);
                     failed.fetch_add(outcome.failed, Ordering::Relaxed);
@@ -192,7 +194,7 @@ fn first_to_fail(from: u64) -> Option<(u64, String)> {
                     if seed >= BUG_SEEDS {
                         return;
                     }
-                    if let Err(why) = run(seed, None, Mode::Hash).0 {
+                    if let Err(why) = run(seed, None, Mode::Hash, &mut Memory::default()).0 {
                         found.lock().unwrap().insert(seed, why);
                     }
                 }
@@ -219,7 +221,7 @@ fn bugs_are_found() {
             put_back(Some(bug));
             let Some((seed, why)) = first_to_fail(from) else { break None };
             put_back(None);
-            if run(seed, None, Mode::Hash).0.is_ok() {
+            if run(seed, None, Mode::Hash, &mut Memory::default()).0.is_ok() {
                 break Some((seed, why));
             }
             from = seed + 1;
@@ -244,10 +246,11 @@ fn one_seed() {
     let seed = std::env::var("VOUCH_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     let kept = std::env::var("VOUCH_EVENTS").ok();
     let kept: Option<Kept> = kept.map(|text| text.split(',').filter_map(|number| number.trim().parse().ok()).collect());
-    let (outcome, lines) = run(seed, kept.as_ref(), Mode::Lines);
+    let mut memory = Memory::default();
+    let (outcome, lines) = run(seed, kept.as_ref(), Mode::Lines, &mut memory);
     lines.iter().for_each(|line| println!("{line}"));
     println!("{outcome:?}");
-    let (again, other) = run(seed, kept.as_ref(), Mode::Lines);
+    let (again, other) = run(seed, kept.as_ref(), Mode::Lines, &mut memory);
     if let Some((number, (one, two))) = lines.iter().zip(&other).enumerate().find(|(_, (one, two))| one != two) {
         panic!("line {number} does not repeat:\n{one}\n{two}");
     }
