@@ -366,11 +366,12 @@ impl Committee {
         is_same.then(|| proven.checked())
     }
 
-    /// A later committee, of which the caller checks that the previous one has signed it. Only the points of its keys are checked here.
+    /// A later committee, of which the caller checks that the previous one has signed it, or that its members offered these keys. Only the
+    /// points of its keys are checked here: proofs of possession are not.
     ///
     /// # Errors
     /// The index of a member whose key is not a valid point, and why.
-    pub(crate) fn handed_over(record: Arc<CommitteeRecord>) -> Result<Self, (usize, BlsError)> {
+    pub fn handed_over(record: Arc<CommitteeRecord>) -> Result<Self, (usize, BlsError)> {
         let mut keys = Vec::with_capacity(record.members.len());
         for (index, member) in record.members.iter().enumerate() {
             keys.push(bls::vouched_key(&member.vote_key).map_err(|error| (index, error))?);

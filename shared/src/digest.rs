@@ -124,6 +124,11 @@ hash_type! {
 }
 
 hash_type! {
+    /// The identity of a change of members.
+    ChangeId
+}
+
+hash_type! {
     /// The digest of a block's header, and thereby of the block. The genesis has none: block 1 has [`BlockDigest::GENESIS`] as its
     /// parent.
     BlockDigest

@@ -17,6 +17,8 @@ pub mod founding_protocol;
 pub mod limits;
 pub mod link;
 pub mod log;
+#[cfg(feature = "nodes")]
+pub mod membership;
 pub mod merkle;
 pub mod message;
 #[cfg(feature = "nodes")]

@@ -13,6 +13,11 @@ pub fn quorum(n: u16) -> u16 {
     n - tolerated_faults(n) - u16::from(bugs::has(Bug::QuorumMinusOne) && n > 1)
 }
 
+/// n − 2f, the number of honest members that signed at least, and hold what a statement of theirs is about.
+pub fn honest_holders(n: u16) -> u16 {
+    n - 2 * tolerated_faults(n)
+}
+
 /// The faults that a committee of `n` tolerates, as a sentence for people.
 pub fn tolerance(n: u16) -> String {
     let members = if n == 1 { "member" } else { "members" };
@@ -43,7 +48,7 @@ mod tests {
         let table = [(1, 0, 1), (2, 0, 2), (3, 0, 3), (4, 1, 3), (5, 1, 4), (6, 1, 5), (7, 2, 5), (10, 3, 7)];
         for (n, f, q) in table.into_iter().chain([(13, 4, 9), (31, 10, 21), (100, 33, 67), (1000, 333, 667)]) {
             assert_eq!((tolerated_faults(n), quorum(n)), (f, q), "n = {n}");
-            let row = format!("| {n} | {f} | {q} | {} |", n - 2 * f);
+            let row = format!("| {n} | {f} | {q} | {} |", honest_holders(n));
             assert!(include_str!("../PROTOCOL.md").contains(&row), "PROTOCOL.md lacks {row}");
         }
     }

@@ -8,6 +8,8 @@ mod handoff;
 #[cfg(feature = "nodes")]
 mod key_offer;
 mod log_head;
+#[cfg(feature = "nodes")]
+mod operator;
 mod seal;
 mod stored;
 #[cfg(test)]
@@ -28,6 +30,8 @@ pub use handoff::Handoff;
 #[cfg(feature = "nodes")]
 pub(crate) use key_offer::key_offer_statement;
 pub use log_head::LogHead;
+#[cfg(feature = "nodes")]
+pub(crate) use operator::operator_statement;
 pub use seal::Seal;
 pub use stored::{Batch, Stored, StoredClaim};
 
@@ -36,11 +40,13 @@ const NAMESPACE: &[u8; 16] = b"\x0Fvouch/statement";
 const VERSION: u16 = 1;
 const HEADER_SIZE: usize = 96;
 
-/// Key offers. Kinds from 0x8000 on are signed by one replica, and no certificate is of such a kind.
+/// Key offers. Kinds from 0x8000 on are signed by one key, and no certificate is of such a kind.
 const KEY_OFFER: u16 = 0x8003;
+/// The operator's signature on a change of members.
+const OPERATOR: u16 = 0x8004;
 
 /// Every kind's number. If two kinds had the same number, a signature on one body could be presented as one on the other.
-const NUMBERS: [u16; 6] = [Stored::KIND, Handoff::KIND, Accept::KIND, LogHead::KIND, Seal::KIND, KEY_OFFER];
+const NUMBERS: [u16; 7] = [Stored::KIND, Handoff::KIND, Accept::KIND, LogHead::KIND, Seal::KIND, KEY_OFFER, OPERATOR];
 
 const _: () = {
     let mut last = 0;
