@@ -12,6 +12,7 @@ mod golden;
 mod links;
 mod log_bundle_vectors;
 mod log_values;
+mod membership;
 mod messages;
 mod op_vectors;
 mod properties;

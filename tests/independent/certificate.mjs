@@ -32,7 +32,7 @@ function decodeReceipt(reader) {
   return { salt, digest, length, expiresAt, encoding: reader.bytes.slice(start, reader.at) };
 }
 
-function decodeSigners(reader) {
+export function decodeSigners(reader) {
   const n = reader.small(2, "n");
   if (n < 1 || n > MAX_MEMBERS) throw invalid("wrong number of members", { expected: `1 to ${MAX_MEMBERS}`, got: `${n}` });
   const bitmap = reader.take(Math.ceil(n / 8), "bitmap");

@@ -3,8 +3,8 @@ import { Reader, compare, concat, derive, equal, fromUtf8, isZero, u16, u64, u8,
 import { cannotCheck, invalid } from "./failure.mjs";
 import { toHex } from "./text.mjs";
 
-const NAME_SIZE = 24;
-const MAX_MEMBERS = 1000;
+export const NAME_SIZE = 24;
+export const MAX_MEMBERS = 1000;
 const [OPEN, OPERATOR] = [0, 1];
 
 export const faulty = (n) => Math.floor((n - 1) / 3);
@@ -12,18 +12,21 @@ export const quorum = (n) => n - faulty(n);
 
 export const committeeDigest = (encoding) => derive("vouch committee v1", encoding);
 
+// A name as text, or as bytes that need not be one.
+export function encodeName(name) {
+  const field = new Uint8Array(NAME_SIZE);
+  field.set(typeof name === "string" ? utf8(name) : name);
+  return field;
+}
+
 // The encoder checks nothing, so that invalid committees can be made for the vectors.
 export function encodeCommittee(committee) {
   const { epoch = 0, cluster = new Uint8Array(32), previous = new Uint8Array(32), nonce, policy = 0, faultRule = 1, operator = new Uint8Array(48), history = new Uint8Array(0), members } = committee;
-  const encodedMembers = members.map(({ node, vote, name }) => {
-    const field = new Uint8Array(NAME_SIZE);
-    field.set(typeof name === "string" ? utf8(name) : name);
-    return concat(node, vote, field);
-  });
+  const encodedMembers = members.map(({ node, vote, name }) => concat(node, vote, encodeName(name)));
   return concat(utf8("vouchcm"), u8(1), u64(epoch), cluster, previous, nonce, u8(policy), u8(faultRule), u16(members.length), operator, history, ...encodedMembers);
 }
 
-function decodeName(field, index) {
+export function decodeName(field, index) {
   const fail = (why) => {
     throw invalid(`the name of member ${index} ${why}`, { got: toHex(field) });
   };

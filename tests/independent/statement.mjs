@@ -8,6 +8,8 @@ export const KIND_LOG_HEAD = 4;
 export const KIND_SEAL = 9;
 // Signed by one replica, never certified.
 export const KIND_KEY_OFFER = 0x8003;
+// Signed by the operator of a cluster, never certified.
+export const KIND_OPERATOR = 0x8004;
 
 export const encodeStoredBody = ({ issuedAt, count, root }) => concat(u64(issuedAt), u32(count), root);
 

@@ -13,6 +13,7 @@ import { forksFile } from "./generator/forks.mjs";
 import { foundingFile } from "./generator/founding.mjs";
 import { logFile } from "./generator/log.mjs";
 import { logBundlesFile } from "./generator/log_bundles.mjs";
+import { membershipFile } from "./generator/membership.mjs";
 import { merkleFile } from "./generator/merkle.mjs";
 import { opsFile } from "./generator/ops.mjs";
 import { signatureFile } from "./generator/signature.mjs";
@@ -48,6 +49,7 @@ const files = {
   "chains.json": chainsFile,
   "epoch_bundles.json": epochBundlesFile,
   "forks.json": forksFile,
+  "membership.json": membershipFile,
   "log.json": logFile,
   "ops.json": opsFile,
   "log_bundles.json": logBundlesFile,
