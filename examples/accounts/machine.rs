@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use vouch_core::codec::{DecodeError, Reader, in_range};
 use vouch_core::log::{Effect, Op, OpFormatError};
-use vouch_node_core::log::state_machine::{RestoreError, StateMachine};
+use vouch_node_core::log::state_machine::{BlockContext, RestoreError, StateMachine};
 
 /// Maximum number of accounts. A state machine bounds itself: its snapshot must stay small.
 pub const MAX_ACCOUNTS: usize = 100_000;
@@ -146,7 +146,7 @@ impl StateMachine for Accounts {
         matches!(kind, Request::DEPOSIT | Request::CHARGE)
     }
 
-    fn apply(&mut self, _height: u64, op: &Op) -> Effect {
+    fn apply(&mut self, _block: &BlockContext, op: &Op) -> Effect {
         Request::of(op).map_or(Reply::Malformed, |request| self.execute(request)).effect()
     }
 

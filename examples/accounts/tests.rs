@@ -1,14 +1,17 @@
 use vouch_core::log::Op;
-use vouch_node_core::log::state_machine::{RestoreError, StateMachine};
+use vouch_core::merkle::TreeHash;
+use vouch_node_core::log::state_machine::{BlockContext, RestoreError, StateMachine};
 
 use super::machine::{MAX_ACCOUNTS, MAX_BALANCE};
 use super::*;
 
 const DEPOSIT: Request = Request::Deposit { account: ACCOUNT, cents: HUNDRED_DOLLARS };
+/// Accounts do not depend on the block.
+const BLOCK: BlockContext = BlockContext { height: 1, time: TIME, log_root: TreeHash([0; 32]) };
 const CHARGE: Request = Request::Charge { account: ACCOUNT, percent: 10 };
 
 fn apply(accounts: &mut Accounts, request: Request) -> Reply {
-    Reply::of(&accounts.apply(1, &request.op([0; 16], TIME).unwrap())).unwrap()
+    Reply::of(&accounts.apply(&BLOCK, &request.op([0; 16], TIME).unwrap())).unwrap()
 }
 
 /// All orders of the numbers below `count`.
@@ -108,7 +111,7 @@ fn requests_that_cannot_be_done_change_nothing_and_say_so() {
         [(1, b""), (1, &[0; 11]), (1, &[0; 13]), (1, &[0xFF; 12]), (2, &[1, 0, 0, 0, 0]), (2, &[1, 0, 0, 0, 101])];
     for (kind, body) in bodies {
         let op = Op::new(kind, [0; 16], TIME, body.to_vec()).unwrap();
-        assert_eq!(Reply::of(&accounts.apply(1, &op)), Ok(Reply::Malformed), "{body:?}");
+        assert_eq!(Reply::of(&accounts.apply(&BLOCK, &op)), Ok(Reply::Malformed), "{body:?}");
     }
     assert_eq!(accounts, before);
     assert!(accounts.knows(1) && accounts.knows(2) && !accounts.knows(0) && !accounts.knows(3));

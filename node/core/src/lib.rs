@@ -6,7 +6,9 @@
 
 pub mod backoff;
 pub mod budgets;
+pub mod cluster_state;
 pub mod log;
+pub mod membership;
 pub mod page_verifier;
 pub mod peers;
 pub mod perfect_link;

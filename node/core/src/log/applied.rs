@@ -20,7 +20,7 @@ use vouch_core::merkle::TreeHash;
 use vouch_core::statement::LogHead;
 
 use super::members::LogMembers;
-use super::state_machine::{MAX_MACHINE_SNAPSHOT, StateMachine};
+use super::state_machine::{BlockContext, MAX_MACHINE_SNAPSHOT, StateMachine};
 use super::verified_op::VerifiedOp;
 pub use error::{BlockError, OpError, SnapshotError};
 use recent_ops::RecentOps;
@@ -212,7 +212,7 @@ impl<M: StateMachine> Applied<M> {
         let header = BlockHeader {
             cluster: self.cluster,
             epoch: members.epoch(),
-            height: execution.height,
+            height: execution.block.height,
             parent: self.block,
             author,
             time,
@@ -317,7 +317,7 @@ pub fn check_new_block(header: &BlockHeader, proposer: &NodeKey, unix_seconds: u
 
 /// A block that is being executed.
 struct Execution<M> {
-    height: u64,
+    block: BlockContext,
     state: Applied<M>,
     results: Vec<OpResult>,
 }
@@ -326,12 +326,13 @@ impl<M: StateMachine> Execution<M> {
     fn new(last: &Applied<M>, time: u64) -> Self {
         let mut state = last.clone();
         state.recent.forget_expired(time);
-        Self { height: last.height() + 1, state, results: Vec::new() }
+        let block = BlockContext { height: last.height() + 1, time, log_root: last.tree.root() };
+        Self { block, state, results: Vec::new() }
     }
 
     fn apply(&mut self, signed: &SignedOp, id: OpId) {
         self.state.recent.insert(signed.op.expires_at(), id, signed.submitter);
-        let effect = self.state.machine.apply(self.height, &signed.op);
+        let effect = self.state.machine.apply(&self.block, &signed.op);
         self.results.push(OpResult { op: id, submitter: signed.submitter, effect });
     }
 

@@ -1,9 +1,9 @@
-//! The state machine of live clusters, until the log carries more: it numbers notes.
+//! A state machine that numbers notes.
 
 use vouch_core::codec::Reader;
 use vouch_core::log::{Effect, Op};
 
-use super::state_machine::{RestoreError, StateMachine};
+use super::state_machine::{BlockContext, RestoreError, StateMachine};
 
 /// Numbers notes. A note's text stays in its block, and its effect is its number.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,6 +14,9 @@ pub struct Notes {
 impl Notes {
     /// The kind of a note: the body is any bytes.
     pub const NOTE: u16 = Op::NOTE;
+
+    /// Size of the encoding in bytes.
+    pub const SIZE: usize = 8;
 
     /// The number of notes so far.
     pub fn count(&self) -> u64 {
@@ -27,7 +30,7 @@ impl StateMachine for Notes {
     }
 
     /// The effect is the text `note ` and the number, from 1.
-    fn apply(&mut self, _: u64, _: &Op) -> Effect {
+    fn apply(&mut self, _: &BlockContext, _: &Op) -> Effect {
         self.count += 1;
         Effect::new(format!("note {}", self.count).into_bytes()).unwrap_or_default()
     }
@@ -46,17 +49,21 @@ impl StateMachine for Notes {
 
 #[cfg(test)]
 mod tests {
+    use vouch_core::merkle::TreeHash;
+
     use super::*;
+
+    const BLOCK: BlockContext = BlockContext { height: 1, time: 0, log_root: TreeHash([0; 32]) };
 
     #[test]
     fn notes_are_numbered_from_one_and_survive_a_snapshot() {
         let mut notes = Notes::default();
         let note = Op::new(Notes::NOTE, [1; 16], 0, b"hello".to_vec()).unwrap();
-        assert_eq!(notes.apply(1, &note).bytes(), b"note 1");
-        assert_eq!(notes.apply(1, &note).bytes(), b"note 2");
+        assert_eq!(notes.apply(&BLOCK, &note).bytes(), b"note 1");
+        assert_eq!(notes.apply(&BLOCK, &note).bytes(), b"note 2");
         let mut restored = Notes::restore(&notes.snapshot()).unwrap();
         assert_eq!((restored.clone(), restored.count()), (notes, 2));
-        assert_eq!(restored.apply(2, &note).bytes(), b"note 3");
+        assert_eq!(restored.apply(&BLOCK, &note).bytes(), b"note 3");
         assert!(restored.knows(0) && !restored.knows(1));
     }
 

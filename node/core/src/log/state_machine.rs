@@ -6,11 +6,23 @@ use thiserror::Error;
 use vouch_core::codec::DecodeError;
 use vouch_core::comparison::Comparison;
 use vouch_core::log::{Effect, Op};
+use vouch_core::merkle::TreeHash;
 
 use super::members::LogMembers;
 
 /// Maximum size of a state machine's snapshot in bytes: a joiner loads it into memory before it can check it.
 pub const MAX_MACHINE_SNAPSHOT: usize = 4 << 20;
+
+/// The block that an op is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockContext {
+    /// Its height.
+    pub height: u64,
+    /// Its time, seconds since 1970. It is not before the time of the block before.
+    pub time: u64,
+    /// The log root over the blocks before it.
+    pub log_root: TreeHash,
+}
 
 /// A deterministic state machine. All replicas apply the same ops in the same order, so they have the same state and the same effects.
 ///
@@ -22,7 +34,7 @@ pub trait StateMachine: Clone {
     fn knows(&self, kind: u16) -> bool;
 
     /// Applies an op of a known kind, and returns what it did. The body may be anything: a refusal is an effect, too.
-    fn apply(&mut self, height: u64, op: &Op) -> Effect;
+    fn apply(&mut self, block: &BlockContext, op: &Op) -> Effect;
 
     /// The canonical encoding of the state. Equal states have equal encodings, which the digest of the state is made from.
     fn snapshot(&self) -> Vec<u8>;

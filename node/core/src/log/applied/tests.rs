@@ -5,7 +5,7 @@ use vouch_core::link::NodeSecretKey;
 use vouch_core::log::{Effect, OpSignatureError};
 
 use super::*;
-use crate::log::state_machine::RestoreError;
+use crate::log::state_machine::{BlockContext, RestoreError};
 
 const CLUSTER: ClusterId = ClusterId([7; 32]);
 const TIME: u64 = 1_790_000_000;
@@ -25,7 +25,7 @@ impl StateMachine for Recorder {
         (ADD..=GROW).contains(&kind)
     }
 
-    fn apply(&mut self, height: u64, op: &Op) -> Effect {
+    fn apply(&mut self, block: &BlockContext, op: &Op) -> Effect {
         match op.kind() {
             GROW => self.0.resize(u32::from_le_bytes(op.body().try_into().unwrap()) as usize, 0),
             kind => {
@@ -33,7 +33,7 @@ impl StateMachine for Recorder {
                 self.0.push(op.body()[0]);
             }
         }
-        Effect::new([&height.to_le_bytes()[..], op.body()].concat()).unwrap()
+        Effect::new([&block.height.to_le_bytes()[..], op.body()].concat()).unwrap()
     }
 
     fn snapshot(&self) -> Vec<u8> {

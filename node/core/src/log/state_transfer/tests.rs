@@ -13,7 +13,7 @@ use crate::log::applied::Applied;
 use crate::log::interface::{LogClock, LogInput, LogOutput, WalState};
 use crate::log::members::LogMembers;
 use crate::log::messages::VoteCertificate;
-use crate::log::state_machine::{RestoreError, StateMachine};
+use crate::log::state_machine::{BlockContext, RestoreError, StateMachine};
 use crate::log::verified_op::VerifiedOp;
 use crate::log::wire::LogMessage;
 use crate::log::{LogConfig, LogCore};
@@ -34,7 +34,7 @@ impl StateMachine for Large {
         kind < 2
     }
 
-    fn apply(&mut self, _: u64, op: &Op) -> Effect {
+    fn apply(&mut self, _: &BlockContext, op: &Op) -> Effect {
         self.count += 1;
         self.epoch += u64::from(op.kind());
         Effect::default()

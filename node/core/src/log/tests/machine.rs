@@ -10,7 +10,7 @@ use accounts::Accounts;
 pub(super) use accounts::Request;
 
 use crate::log::members::LogMembers;
-use crate::log::state_machine::{RestoreError, StateMachine};
+use crate::log::state_machine::{BlockContext, RestoreError, StateMachine};
 
 #[path = "../../../../../examples/accounts/machine.rs"]
 #[allow(dead_code, reason = "the simulation reads no replies")]
@@ -40,10 +40,10 @@ impl StateMachine for Machine {
         kind <= MEMBERS
     }
 
-    fn apply(&mut self, height: u64, op: &Op) -> Effect {
-        self.hash = Digest::of(&[&self.hash[..], &height.to_le_bytes(), &op.encode()].concat()).0;
+    fn apply(&mut self, block: &BlockContext, op: &Op) -> Effect {
+        self.hash = Digest::of(&[&self.hash[..], &block.height.to_le_bytes(), &op.encode()].concat()).0;
         if self.accounts.knows(op.kind()) {
-            return self.accounts.apply(height, op);
+            return self.accounts.apply(block, op);
         }
         if op.kind() == MEMBERS && op.body().len() >= 8 {
             let (epoch, keys) = op.body().split_at(8);

@@ -1,0 +1,132 @@
+//! What a node has to do about the members now: whatever the log's state lacks from it. The shell performs each duty, and asks again later:
+//! a duty that is done is in the state, and one that got lost is still due.
+
+use vouch_core::committee::CommitteeRecord;
+use vouch_core::digest::ChangeId;
+use vouch_core::link::NodeKey;
+use vouch_core::membership::CommitteeChange;
+use vouch_core::statement::{Accept, Handoff, Seal, Statement};
+
+use super::running_change::OFFER_TIME;
+use super::sealing::SEAL_DELAY;
+use super::state::Membership;
+
+/// A node's clock may be behind the log's by this much, in seconds, when it does what must not be too early.
+const CLOCK_MARGIN: u64 = 1;
+
+/// Something to do, in the order of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Duty {
+    /// Approve a change.
+    Approve {
+        /// The change.
+        change: ChangeId,
+        /// The number of the approval.
+        number: u64,
+    },
+    /// Make the vote key of the next epoch, and offer it.
+    Offer,
+    /// Fix the next committee without the offers of members that stay.
+    Fix {
+        /// The change.
+        change: ChangeId,
+    },
+    /// Accept the next committee with the vote key of its epoch.
+    Accept(Box<Statement<Accept>>),
+    /// Sign no later statements of the epoch that ends, and say so.
+    Stop,
+    /// Sign the handoff.
+    SignHandoff(Box<Statement<Handoff>>),
+    /// Put the certificates of the ended epoch into the log that it lacks, and then say that none is missing.
+    ReportCertificates,
+    /// Sign the seal of the ended epoch.
+    SignSeal(Box<Statement<Seal>>),
+}
+
+/// What a node says of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnState<'a> {
+    /// Its node key.
+    pub node_key: &'a NodeKey,
+    /// Seconds since 1970, by its clock. `None` while the clock is in doubt: then nothing is done that depends on the time.
+    pub unix_seconds: Option<u64>,
+    /// Whether it holds every live blob that it knows a certificate of, and has read the lists of a quorum.
+    pub holds_everything: bool,
+}
+
+impl Membership {
+    /// What this node has to do. `approves` says whether it agrees to a change.
+    pub fn duties(&self, own: OwnState<'_>, approves: impl Fn(&CommitteeChange) -> bool) -> Vec<Duty> {
+        let committee = self.committee.record();
+        let is_member = committee.position(own.node_key).is_some();
+        let mut duties: Vec<Duty> =
+            is_member.then(|| self.approval(own.node_key, approves)).flatten().into_iter().collect();
+        duties.extend(self.duties_of_change(committee, own, is_member));
+        if is_member {
+            duties.extend(self.duties_of_seal(own));
+        }
+        duties
+    }
+
+    /// The approval that is due: of the oldest change that the node agrees to, unless it approves one already.
+    fn approval(&self, own: &NodeKey, approves: impl Fn(&CommitteeChange) -> bool) -> Option<Duty> {
+        if self.running.as_ref().is_some_and(|running| running.decided().is_some()) {
+            return None;
+        }
+        let proposals = self.approvals.proposals();
+        let last = self.approvals.of_member(own);
+        if last.is_some_and(|(_, change)| proposals.contains_key(&change)) {
+            return None;
+        }
+        let wanted = proposals.values().filter(|proposal| proposal.operator.is_some() || approves(&proposal.change));
+        let oldest = wanted.min_by_key(|proposal| (proposal.height, proposal.change.id()))?;
+        Some(Duty::Approve { change: oldest.change.id(), number: last.map_or(1, |(number, _)| number + 1) })
+    }
+
+    fn duties_of_change(&self, committee: &CommitteeRecord, own: OwnState<'_>, is_member: bool) -> Vec<Duty> {
+        let Some(running) = &self.running else { return Vec::new() };
+        let mut duties = Vec::new();
+        let Some(next) = &running.next else {
+            let (joining, staying) = running.missing(committee);
+            // A node that joins offers its key once it holds everything: the committee cannot be fixed without it.
+            let joins = joining.iter().any(|member| member.node_key == *own.node_key) && own.holds_everything;
+            if joins || staying.iter().any(|member| member.node_key == *own.node_key) {
+                duties.push(Duty::Offer);
+            }
+            let is_late = own.unix_seconds.is_some_and(|now| now >= running.since + OFFER_TIME + CLOCK_MARGIN);
+            if is_member && joining.is_empty() && is_late {
+                duties.push(Duty::Fix { change: running.id });
+            }
+            return duties;
+        };
+        let record = next.committee.record();
+        let Some(decided) = &next.decided else {
+            let has_accepted = |member| next.accepts.voters().any(|voter| voter == member);
+            if record.position(own.node_key).is_some_and(|member| !has_accepted(member))
+                && (own.holds_everything || running.change.is_forced)
+            {
+                duties.push(Duty::Accept(Box::new(*next.accepts.statement())));
+            }
+            return duties;
+        };
+        let Some(member) = committee.position(own.node_key) else { return duties };
+        match &decided.handoff {
+            None if decided.stops.contains_key(own.node_key) => {}
+            None => duties.push(Duty::Stop),
+            Some(handoff) if handoff.voters().any(|voter| voter == member) => {}
+            Some(handoff) => duties.push(Duty::SignHandoff(Box::new(*handoff.statement()))),
+        }
+        duties
+    }
+
+    fn duties_of_seal(&self, own: OwnState<'_>) -> Option<Duty> {
+        let sealing = self.sealing.as_ref().filter(|sealing| sealing.seal.is_none())?;
+        let member = self.committee.record().position(own.node_key)?;
+        if let Some(tally) = &sealing.tally {
+            let has_signed = tally.voters().any(|voter| voter == member);
+            return (!has_signed).then(|| Duty::SignSeal(Box::new(*tally.statement())));
+        }
+        let is_due = own.unix_seconds? >= sealing.closing + SEAL_DELAY + CLOCK_MARGIN;
+        (is_due && !sealing.ready.contains(own.node_key)).then_some(Duty::ReportCertificates)
+    }
+}

@@ -1,0 +1,74 @@
+//! Members that change their committee, over a log that is one list of blocks. The log's own simulation has the rest.
+
+mod bad_ops;
+mod world;
+
+use vouch_core::committee::Policy;
+use world::World;
+
+#[test]
+fn one_member_becomes_four_then_seven_then_four() {
+    let mut world = World::founded(1, Policy::Open);
+    for (joins, leaves) in [(3, 0), (3, 0), (0, 2), (0, 1), (0, 0)] {
+        world.change(joins, leaves);
+    }
+    let sizes: Vec<_> = (0..=5).map(|epoch| world.chain().record(epoch).unwrap().n()).collect();
+    assert_eq!(sizes, [1, 4, 7, 5, 4, 4]);
+    world.assert_all_verify();
+}
+
+#[test]
+fn members_get_new_vote_keys_in_each_epoch_unless_they_are_away() {
+    let mut world = World::founded(4, Policy::Open);
+    let away = world.members()[0];
+    world.set_away(away, true);
+    world.change(0, 0);
+    let keys = |world: &World, epoch| {
+        let members = world.chain().record(epoch).unwrap().members().to_vec();
+        members.into_iter().map(|member| (member.node_key, member.vote_key)).collect::<Vec<_>>()
+    };
+    for ((node_key, before), (_, after)) in keys(&world, 0).into_iter().zip(keys(&world, 1)) {
+        assert_eq!(before == after, node_key == away, "{node_key}");
+    }
+    world.set_away(away, false);
+    world.change(0, 0);
+    assert!(keys(&world, 1).iter().zip(keys(&world, 2)).all(|(before, after)| before.1 != after.1));
+    world.assert_all_verify();
+}
+
+#[test]
+fn the_operator_must_sign_a_change_where_the_policy_says_so() {
+    let mut world = World::founded(4, Policy::Operator(World::operator().vote_key()));
+    world.propose_unsigned(1, 0);
+    assert!(world.effects().last().unwrap().contains("expected the operator's signature"));
+    world.run(200);
+    assert_eq!(world.epoch(), 0);
+    world.change(1, 0);
+    world.change(0, 1);
+    assert_eq!((world.epoch(), world.members().len()), (2, 4));
+    world.assert_all_verify();
+}
+
+#[test]
+fn a_change_that_does_not_get_on_is_given_up_for_another() {
+    let mut world = World::founded(4, Policy::Open);
+    let missing = world.propose(1, 0);
+    world.set_lost(missing[0]);
+    world.run(100);
+    assert_eq!(world.epoch(), 0);
+    world.propose_instead(1);
+    world.until_epoch(1);
+    assert_eq!(world.members().len(), 5);
+    assert!(!world.members().contains(&missing[0]));
+}
+
+#[test]
+fn whatever_is_lost_delayed_or_repeated_there_is_one_successor_and_all_certificates_verify() {
+    for seed in 0..10 {
+        let mut world = World::random(seed);
+        for _ in 0..4 {
+            world.change_at_random();
+        }
+        world.assert_all_verify();
+    }
+}
