@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use thiserror::Error;
 use vouch_core::link::NodeKey;
-use vouch_core::log::{Block, BlockHeader, Evidence, LogTree, OpId, OpResult, SignedOp};
+use vouch_core::log::{Block, BlockHeader, Evidence, LogTree, Op, OpId, OpResult, SignedOp};
 use vouch_core::statement::LogHead;
 
 use super::applied::BlockError;
 use super::engine::EngineError;
+use super::members::LogMembers;
 use super::messages::VoteCertificate;
 use super::op_pool::OpPoolError;
 use super::state_transfer::HeadError;
@@ -68,6 +69,10 @@ pub struct StateInstall {
 pub enum LogInput {
     /// This node submits an op that it signed.
     Submit(SignedOp),
+    /// This node wants an op in the log. If it is no member, it asks all members to submit it.
+    SubmitAny(Op),
+    /// The members of an epoch, by the cluster's chain of committees. A state that they decided may be taken over.
+    Members(LogMembers),
     /// A message of another node, whose node key the link proved.
     Message {
         /// The sender.

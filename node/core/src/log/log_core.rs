@@ -19,6 +19,7 @@ use super::applied::Applied;
 use super::catch_up::CatchUp;
 use super::engine::{EngineTimeout, Signing};
 use super::interface::{DecidedBlock, LogClock, LogInput, LogOutput, LogStop, WalState, WriteId};
+use super::members::LogMembers;
 use super::messages::{SignedProposal, VoteCertificate};
 use super::op_pool::OpPool;
 use super::outbox::Outbox;
@@ -89,6 +90,8 @@ pub struct LogCore<M> {
     kept_blocks: u64,
     offering: Offering,
     fetching: Fetching,
+    /// The members of an epoch, as the caller knows them.
+    by_chain: Option<LogMembers>,
     /// Why a state could not be verified, as it was said last.
     unverified: Option<HeadError>,
 }
@@ -154,6 +157,11 @@ impl<M: StateMachine> LogCore<M> {
     fn decide(&mut self, input: LogInput, clock: LogClock) -> Result<(), LogStop> {
         match input {
             LogInput::Submit(op) => self.add_op(op, clock, true),
+            LogInput::SubmitAny(op) if self.applied.members().contains(&self.own) => {
+                self.add_op(self.signing.submit(op), clock, true);
+            }
+            LogInput::SubmitAny(op) => self.outbox.push(LogOutput::Broadcast(LogMessage::SubmitFor(op))),
+            LogInput::Members(members) => self.by_chain = Some(members),
             LogInput::Message { from, message } => return self.receive(from, message, clock),
             LogInput::PeerUp(peer) => {
                 let message = LogMessage::Status { next: self.next_height(), asks: true };

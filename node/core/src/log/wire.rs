@@ -12,7 +12,7 @@ use thiserror::Error;
 use vouch_core::codec::{DecodeError, Reader, in_range};
 use vouch_core::comparison::Comparison;
 use vouch_core::limits::{MAX_BLOCK, MAX_MEMBERS, MAX_PEER_MESSAGE};
-use vouch_core::log::{Block, BlockFormatError, BlockHeader, OpFormatError, SignedOp};
+use vouch_core::log::{Block, BlockFormatError, BlockHeader, Op, OpFormatError, SignedOp};
 
 use super::encoding::{
     read_certificate, read_height, read_proposal, read_round_certificate, read_vote, write_certificate, write_proposal,
@@ -92,6 +92,8 @@ pub enum LogMessage {
         /// The part, at most [`STATE_PART`] bytes.
         bytes: Vec<u8>,
     },
+    /// A node that is no member wants an op in the log. A member submits it in its own name, as it does for clients.
+    SubmitFor(Op),
 }
 
 /// Why bytes are not a message about the log.
@@ -182,6 +184,10 @@ impl LogMessage {
                 out.extend_from_slice(&offset.to_le_bytes());
                 out.extend_from_slice(bytes);
             }
+            Self::SubmitFor(op) => {
+                out.push(11);
+                op.write(&mut out);
+            }
         }
         out
     }
@@ -228,7 +234,8 @@ impl LogMessage {
                 in_range("size of the part", reader.remaining() as u64, 1, STATE_PART as u64)?;
                 Self::StatePart { height, offset, bytes: reader.rest().to_vec() }
             }
-            got => return Err(DecodeError::OutOfRange { field: "kind", min: 1, max: 10, got: got.into() }.into()),
+            11 => Self::SubmitFor(Op::read(&mut reader)?),
+            got => return Err(DecodeError::OutOfRange { field: "kind", min: 1, max: 11, got: got.into() }.into()),
         };
         reader.finish()?;
         Ok(message)

@@ -8,7 +8,7 @@ use thiserror::Error;
 use vouch_core::bugs::{self, Bug};
 use vouch_core::digest::ClusterId;
 use vouch_core::link::{NodeKey, NodeSecretKey};
-use vouch_core::log::{EngineProposal, EngineSignature, EngineVote, EngineVoteType};
+use vouch_core::log::{EngineProposal, EngineSignature, EngineVote, EngineVoteType, Op, SignedOp};
 use vouch_core::quorum::{quorum, tolerated_faults};
 
 use crate::log::messages::{RoundCertificate, RoundReason, SignedProposal, SignedVote, VoteCertificate};
@@ -88,6 +88,11 @@ impl Signing {
     /// The epoch of the height that is decided or checked.
     pub(in crate::log) fn set_epoch(&mut self, epoch: u64) {
         self.epoch = epoch;
+    }
+
+    /// Submits an op in this node's name.
+    pub(in crate::log) fn submit(&self, op: Op) -> SignedOp {
+        SignedOp::sign(op, &self.cluster, &self.key)
     }
 
     pub(super) fn sign_vote(&mut self, vote: &EngineVote) -> EngineSignature {

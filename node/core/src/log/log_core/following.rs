@@ -21,7 +21,8 @@ impl<M: StateMachine> LogCore<M> {
             | LogMessage::Decided { .. }
             | LogMessage::StateOffer { .. }
             | LogMessage::AskState { .. }
-            | LogMessage::StatePart { .. } => next,
+            | LogMessage::StatePart { .. }
+            | LogMessage::SubmitFor(_) => next,
             LogMessage::Vote { vote, .. } => vote.vote.height,
             LogMessage::Proposal { proposal, .. } => proposal.proposal.height,
             LogMessage::Polka(certificate) => certificate.height,
@@ -68,6 +69,11 @@ impl<M: StateMachine> LogCore<M> {
             LogMessage::AskState { height, offset } => self.asked_for_state(from, height, offset, clock),
             LogMessage::StatePart { height, offset, bytes } => {
                 self.received_state(from, (height, offset), &bytes, clock);
+            }
+            LogMessage::SubmitFor(op) => {
+                if self.applied.members().contains(&self.own) {
+                    self.add_op(self.signing.submit(op), clock, false);
+                }
             }
         }
         Ok(())

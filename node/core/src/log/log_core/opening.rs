@@ -78,6 +78,7 @@ impl<M: StateMachine> LogCore<M> {
             kept_blocks,
             offering: Offering::default(),
             fetching: Fetching::default(),
+            by_chain: None,
             unverified: None,
         };
         if replay.is_none() || matches!(wal, WalState::Fresh) {

@@ -1,4 +1,4 @@
-//! A member whose clock is in doubt.
+//! A member whose clock is in doubt, and a node that is no member.
 
 use vouch_core::log::{BlockDigest, EngineProposal, EngineVoteType, Op};
 
@@ -109,4 +109,19 @@ fn a_block_of_another_time_is_no_misbehaviour_and_named_only_by_a_clock_that_is_
     assert!(matches!(named[..], [LogOutput::ClockDiffers { error: BlockError::Clock { now, got }, .. }]
         if (now, got) == (TIME + 90, TIME)));
     assert_eq!(judge(TIME, clock(90, true)), (vec![None], Vec::new()));
+}
+
+#[test]
+fn a_member_submits_what_a_node_that_is_no_member_wants_in_the_log() {
+    let wanted = || Op::new(Notes::NOTE, [2; 16], TIME + 100, Vec::new()).unwrap();
+    let mut stranger = open(genesis(1), secret(9));
+    let asked = give(&mut stranger, LogInput::SubmitAny(wanted()), clock(1, false));
+    let message = LogMessage::SubmitFor(wanted());
+    assert_eq!(asked, [LogOutput::Broadcast(message.clone())]);
+    let ask = || LogInput::Message { from: secret(9).node_key(), message: message.clone() };
+    assert!(!is_decided(&give(&mut stranger, ask(), clock(1, false))), "it cannot do that for another one");
+    let mut member = open(genesis(1), secret(1));
+    assert!(is_decided(&give(&mut member, ask(), clock(1, false))));
+    let mut member = open(genesis(1), secret(1));
+    assert!(is_decided(&give(&mut member, LogInput::SubmitAny(wanted()), clock(1, false))));
 }

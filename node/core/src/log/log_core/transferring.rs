@@ -70,17 +70,22 @@ impl<M: StateMachine> LogCore<M> {
     /// their blocks one by one: the same members could have decided others.
     ///
     /// # Errors
-    /// [`HeadError`]. After a change of members, only a certified log head could tell.
+    /// [`HeadError`]. The members of another epoch must be known by the chain of committees.
     fn verify_head(&mut self, header: &BlockHeader, certificate: &VoteCertificate) -> Result<(), HeadError> {
-        let members = self.applied.members();
-        if header.epoch != members.epoch() {
-            return Err(HeadError::OtherEpoch { expected: members.epoch(), got: header.epoch });
-        }
+        let own = self.applied.members();
+        let members = match &self.by_chain {
+            Some(members) if header.epoch == members.epoch() => members.clone(),
+            _ if header.epoch == own.epoch() => own.clone(),
+            _ => return Err(HeadError::OtherEpoch { expected: own.epoch(), got: header.epoch }),
+        };
         let digest = header.digest();
         if (certificate.height, certificate.block) != (header.height, digest) {
             return Err(HeadError::OtherBlock { expected: digest, got: certificate.block });
         }
-        Ok(self.signing.check_commit(certificate, members.keys())?)
+        self.signing.set_epoch(members.epoch());
+        let checked = self.signing.check_commit(certificate, members.keys());
+        self.signing.set_epoch(own.epoch());
+        Ok(checked?)
     }
 
     pub(super) fn asked_for_state(&mut self, from: NodeKey, height: u64, offset: u32, clock: LogClock) {

@@ -333,12 +333,17 @@ fn lost_messages_of_a_transfer_are_repeated() {
 }
 
 #[test]
-fn after_a_change_of_members_the_state_waits_for_a_certified_head() {
+fn after_a_change_of_members_the_state_waits_for_the_chain_of_committees() {
     let history = History::new(HEIGHT, Some(9));
     let mut pair = Pair::new(&history, 3);
     pair.wait(10, |_, message| Some(message));
     assert_eq!(pair.seen.unverified, [HeadError::OtherEpoch { expected: 0, got: 1 }], "said once");
     assert_eq!((&pair.seen.installed, &pair.seen.blamed), (&Vec::new(), &Vec::new()));
+    // A node that learns the members from the chain can verify the state, too.
+    let members = history.states.last().unwrap().members();
+    pair.give(LogInput::Members(members), &mut |_, message| Some(message));
+    pair.wait(10, |_, message| Some(message));
+    assert_eq!((&pair.seen.installed, &pair.seen.blamed), (&vec![HEIGHT], &Vec::new()));
     // It knows the members after the change.
     let mut pair = Pair::new(&history, 9);
     pair.wait(2, |_, message| Some(message));

@@ -62,6 +62,7 @@ fn messages() -> Vec<LogMessage> {
             length: 70_000,
         },
         LogMessage::AskState { height: 1, offset: 65_536 },
+        LogMessage::SubmitFor(op(1).op),
     ]
 }
 
