@@ -103,7 +103,7 @@ fn numbers_outside_their_range_are_refused() {
         assert!(error.contains(field), "{error}");
     };
     refused(&[2], "version");
-    refused(&[1, 11], "kind");
+    refused(&[1, 12], "kind");
     let status = LogMessage::Status { next: 7, asks: true }.encode();
     refused(&[&status[..3], &[0; 8]].concat(), "height");
     refused(&[&status[..3], &[0xFF; 8]].concat(), "height");
