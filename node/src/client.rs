@@ -216,7 +216,7 @@ pub struct Download {
 }
 
 impl Download {
-    /// Begins on a fresh link, for a node. `known`: committees whose proofs of possession were verified before.
+    /// Begins on a fresh link, for a node. `known`: committees that were verified before.
     ///
     /// A node's thread also serves its links, and a chunk of 256 KiB or a committee of a thousand takes long to verify: so this is done on
     /// blocking threads. A client's command has nothing else to do meanwhile.
@@ -226,8 +226,8 @@ impl Download {
         request: GetRequest,
         known: Option<CommitteeChain>,
     ) -> Self {
-        let (session, hello) = GetSession::new(request);
-        let download = Self::of_session(host, link, session.with_verified_committee(known), hello).await;
+        let (session, hello) = GetSession::knowing(request, known);
+        let download = Self::of_session(host, link, session, hello).await;
         Self { is_of_node: true, ..download }
     }
 

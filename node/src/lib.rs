@@ -9,6 +9,7 @@ pub mod client;
 pub mod committee_file;
 pub mod data_dir;
 pub mod durable;
+pub mod epoch_files;
 pub mod expires;
 pub mod host;
 pub mod keys;

@@ -49,6 +49,7 @@ use vouch_node_core::server::{ServerCore, StreamNumbers};
 
 use crate::committee_file::{self, CommitteeFileError};
 use crate::data_dir::{DataDir, DataDirError};
+use crate::epoch_files::{self, EpochFileError};
 use crate::host::Host;
 use crate::host::net::Listener;
 use crate::keys::{KeyError, open_or_create_node_key};
@@ -86,6 +87,9 @@ pub enum ServerError {
     /// The saved committee cannot be used.
     #[error(transparent)]
     Committee(#[from] CommitteeFileError),
+    /// The saved later committees cannot be used.
+    #[error(transparent)]
+    Epochs(#[from] EpochFileError),
     /// The saved committee is not the one that the operator wants.
     #[error(
         "{}: its committee contradicts this flag: {why}; leave the flag out, or name another folder with --data",
@@ -132,7 +136,8 @@ impl Server {
                 .allows(founded.record())
                 .map_err(|why| ServerError::AnotherCommittee { folder: folder.path().to_owned(), why })?;
         }
-        let chain = founded.as_ref().map(|founded| CommitteeChain::new(founded.committee().clone()));
+        let genesis = founded.as_ref().map(|founded| CommitteeChain::new(founded.committee().clone()));
+        let chain = epoch_files::load(host.disk(), folder.path(), genesis)?;
         let n = chain.as_ref().map_or(config.wanted.size(), |chain| chain.current().record().n().into());
         let reports = Arc::new(ServerReports::new(host.clone(), reporter));
         let members = MemberLinks::new(host.clone(), chain.clone(), StreamNumbers::default());

@@ -60,6 +60,13 @@ struct Epoch {
     committee: EpochCommittee,
 }
 
+impl Epoch {
+    fn link(&self) -> EpochLink {
+        let Self { handoff, seal, committee, .. } = self;
+        EpochLink { handoff: handoff.clone(), committee: committee.record().clone(), seal: *seal }
+    }
+}
+
 #[derive(Debug)]
 enum EpochCommittee {
     /// The committee before has signed the handoff to this one.
@@ -116,11 +123,13 @@ impl CommitteeChain {
     /// What each epoch after the first, up to this one, says of itself, in order.
     pub fn links(&self, epoch: u64) -> impl Iterator<Item = EpochLink> {
         let count = self.place(epoch).map_or(0, |place| place.saturating_add(1));
-        self.later.iter().take(count).map(|epoch| EpochLink {
-            handoff: epoch.handoff.clone(),
-            committee: epoch.committee.record().clone(),
-            seal: epoch.seal,
-        })
+        self.later.iter().take(count).map(|epoch| epoch.link())
+    }
+
+    /// What each epoch above this one says of itself, in order.
+    pub fn links_after(&self, epoch: u64) -> impl Iterator<Item = EpochLink> {
+        let known = self.place(epoch).map_or(0, |place| place.saturating_add(1));
+        self.later.iter().skip(known).map(|epoch| epoch.link())
     }
 
     /// The record of an epoch's committee.

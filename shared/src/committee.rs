@@ -38,6 +38,9 @@ const FAULT_RULE_THIRD: u8 = 1;
 const NONCE_SIZE: usize = 16;
 const HEADER_SIZE: usize = 148;
 const MEMBER_SIZE: usize = 104;
+const HISTORY_SIZE: usize = 32;
+/// Size of the encoding of a later committee of [`MAX_MEMBERS`], the largest.
+pub(crate) const MAX_COMMITTEE: usize = HEADER_SIZE + HISTORY_SIZE + MEMBER_SIZE * MAX_MEMBERS as usize;
 
 /// What distinguishes a committee from others of the same members.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,7 +140,7 @@ impl CommitteeRecord {
 
     /// The canonical encoding: 148 bytes for a genesis, 180 for a later committee, and 104 for each member.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(HEADER_SIZE + 32 + MEMBER_SIZE * self.members.len());
+        let mut out = Vec::with_capacity(HEADER_SIZE + HISTORY_SIZE + MEMBER_SIZE * self.members.len());
         out.extend_from_slice(MAGIC);
         out.push(VERSION);
         out.extend_from_slice(&self.epoch().to_le_bytes());

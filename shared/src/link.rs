@@ -7,6 +7,7 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use thiserror::Error;
 
 use crate::bugs::{self, Bug};
+use crate::chain::CommitteeChain;
 use crate::codec::{DecodeError, Reader};
 use crate::comparison::{Comparison, display_comparison};
 use crate::digest::{ClusterId, ParseHashError, derive, parse_32};
@@ -16,7 +17,8 @@ use crate::remembered::remembered;
 ///
 /// - 1: the first version.
 /// - 2: founding. Acceptances and refusals are sent on links, and a committee counts only with all its members' acceptances.
-pub const LINK_VERSION: u16 = 2;
+/// - 3: later epochs. A hello names the newest epoch that its sender knows, and committees after the genesis are sent on links.
+pub const LINK_VERSION: u16 = 3;
 /// The tag byte of a hello, which is hashed with the body.
 pub(crate) const HELLO: u8 = 0x01;
 const NAMESPACE: &[u8; 14] = b"\x0Dvouch/link/v1";
@@ -136,9 +138,15 @@ pub struct Hello {
 }
 
 impl Hello {
-    /// A hello of this version.
+    /// A hello of this version, of a sender that knows no epoch after the genesis.
     pub fn new(role: Role, cluster: Option<ClusterId>, node_key: NodeKey, nonce: [u8; 32]) -> Self {
         Self { version: LINK_VERSION, role, cluster, epoch: 0, node_key, nonce }
+    }
+
+    /// The hello of a sender that knows these committees.
+    #[must_use]
+    pub fn knowing(self, chain: Option<&CommitteeChain>) -> Self {
+        Self { epoch: chain.map_or(0, |chain| chain.current().record().epoch()), ..self }
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>) {

@@ -3,6 +3,7 @@
 
 mod decoding;
 mod encoding;
+mod epochs;
 mod failure;
 mod layout;
 mod list;
@@ -12,6 +13,7 @@ mod payload_frame;
 #[cfg(feature = "nodes")]
 pub use payload_frame::{PayloadFrame, PayloadFrameError};
 
+pub use epochs::EpochsMessage;
 pub use failure::{Code, Failed, MAX_DETAIL};
 pub use list::{ListFilter, ListPage, ListPosition, ListSource};
 
@@ -144,6 +146,7 @@ pub enum Message {
         holders: Vec<Holder>,
     },
     Read(Read),
+    Epochs(EpochsMessage),
     #[cfg(feature = "nodes")]
     Join {
         vote_key: VoteKey,
@@ -386,6 +389,7 @@ impl Message {
             Self::Locate { .. } => "Locate",
             Self::Located { .. } => "Located",
             Self::Read(_) => "Read",
+            Self::Epochs(_) => "Epochs",
             #[cfg(feature = "nodes")]
             Self::Join { .. } => "Join",
             #[cfg(feature = "nodes")]

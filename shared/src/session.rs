@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::chain::CommitteeChain;
+use crate::chain::{ChainError, CommitteeChain};
 use crate::clocks;
 use crate::committee::GenesisError;
 use crate::comparison::Comparison;
@@ -66,6 +66,22 @@ pub enum SessionError {
     },
     /// The committee that the server showed is not valid.
     Committee(#[from] GenesisError),
+    /// A later committee that the server showed does not follow from the one before.
+    Chain(#[source] Box<ChainError>),
+    /// The committees that the server showed do not end with the epoch that it announced.
+    AnotherEpoch {
+        /// The epoch announced.
+        expected: u64,
+        /// The last epoch shown.
+        got: u64,
+    },
+    /// The server knows only an earlier epoch than this client.
+    OldEpoch {
+        /// The newest epoch that the client has verified.
+        expected: u64,
+        /// The server's newest epoch.
+        got: u64,
+    },
     /// The server, or a replica through it, refused the request.
     Refused {
         /// The server's `Failed` message.
@@ -159,6 +175,16 @@ impl SessionError {
             Self::AnotherCluster { expected, got: Some(got) } => Comparison::new(&ANOTHER_CLUSTER, expected, got),
             Self::AnotherCluster { expected, got: None } => Comparison::new(&ANOTHER_CLUSTER, expected, &"none yet"),
             Self::Committee(error) => error.comparison().within("the server showed a bad committee"),
+            Self::Chain(error) => error.comparison().within("the server showed a committee that does not follow"),
+            Self::AnotherEpoch { expected, got } => {
+                let expected = format_args!("committees up to epoch {expected}, which it announced");
+                Comparison::new(&BROKEN, &expected, &format_args!("epoch {got}"))
+            }
+            Self::OldEpoch { expected, got } => Comparison::new(
+                &"the server does not know the newest committee",
+                &format_args!("epoch {expected}"),
+                got,
+            ),
             Self::Invalid(invalid) => invalid.comparison(),
             Self::AnotherReceipt { expected, got } => {
                 Comparison::new(&"the server sent a certificate for another put", &shown(expected), &shown(got))
@@ -196,7 +222,9 @@ impl SessionError {
     fn advice(&self) -> String {
         match self {
             Self::SourceChanged { .. } => "; put it again".to_owned(),
-            Self::NoProgress(_) => "; try again, or ask another server of the cluster".to_owned(),
+            Self::NoProgress(_) | Self::OldEpoch { .. } => {
+                "; try again, or ask another server of the cluster".to_owned()
+            }
             Self::WaitLimit { .. } => "; try again, or allow a longer wait".to_owned(),
             // A certificate seems to be from the future if this computer's clock is behind.
             Self::Invalid(Invalid::FromTheFuture { issued_at, now }) => format!("; {}", check_clock(*issued_at, *now)),
@@ -255,7 +283,7 @@ fn shown(receipt: &Receipt) -> String {
 /// What to do after a refusal, as the end of a sentence.
 fn refusal_advice(code: Code) -> &'static str {
     match code {
-        Code::Busy | Code::TimedOut => "; try again",
+        Code::Busy | Code::TimedOut | Code::NewEpoch => "; try again",
         Code::NotEnoughReplicas => "; start the missing replicas again and repeat the command",
         Code::DigestDiffers | Code::LengthDiffers => "; if the file changed while it was read, put it again",
         Code::Clock => "; set the clocks of these replicas or of the server right, and try again",

@@ -1,15 +1,20 @@
 //! The values of `tests/vectors/epochs.json`, written by the independent implementation.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use serde::Deserialize;
 use support::committee::{node_secret, vote_secret};
 use vouch_core::Limits;
 use vouch_core::bls::Possession;
 use vouch_core::certificate::{Certificate, CertificateError};
+use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::{
     Committee, CommitteeError, CommitteeRecord, KeyOffer, KeyOfferError, KeyOfferFormatError, Lineage,
 };
 use vouch_core::digest::{CommitteeDigest, History};
 use vouch_core::merkle::TreeHash;
+use vouch_core::message::{EpochsMessage, Message};
 use vouch_core::seal::{SealPath, SealPathError, SealTree};
 use vouch_core::statement::{Body, Handoff, Seal, Statement, StatementId};
 use vouch_core::verify::verify_signed;
@@ -20,6 +25,7 @@ use crate::vectors::{array, hex};
 struct Values {
     cluster: String,
     epochs: Vec<EpochValues>,
+    messages: Vec<Vec<String>>,
     offers: Vec<OfferCase>,
     invalid: Vec<InvalidCase>,
 }
@@ -114,6 +120,34 @@ fn check<B: Body<Claim = B>>(committee: &CommitteeRecord, body: B, expected: &Si
     assert_eq!(certificate.statement(committee), Some(statement));
     assert_eq!(certificate.signers.n(), committee.n());
     statement.id()
+}
+
+#[test]
+fn messages_with_the_epochs_match_the_vectors() {
+    let values = values();
+    let (genesis, later) = values.epochs.split_first().unwrap();
+    let pops = genesis.pops.iter().map(|pop| Possession(array(pop))).collect();
+    let genesis = CommitteeChain::new(Arc::new(Committee::proven(record(genesis), pops).unwrap()));
+    assert_eq!(values.messages.len(), 2);
+    for shown in &values.messages {
+        let mut chain = genesis.clone();
+        for (at, bytes) in shown.iter().enumerate() {
+            let bytes: Bytes = hex(bytes).into();
+            let message = Message::decode(&bytes).unwrap();
+            assert_eq!(message.encode(), bytes);
+            let Message::Epochs(EpochsMessage { more, links }) = message else { panic!("{message:?}") };
+            assert_eq!(more, at + 1 < shown.len());
+            chain = chain.extended(links).unwrap();
+        }
+        assert_eq!(*chain.current().record(), record(later.last().unwrap()));
+        let last = chain.current().record().epoch();
+        if let [whole] = &shown[..] {
+            assert_eq!(
+                Message::epochs(chain.links(last)).iter().map(Message::encode).collect::<Vec<_>>(),
+                [hex(whole)]
+            );
+        }
+    }
 }
 
 #[test]

@@ -31,7 +31,7 @@ use vouch_core::statement::LogHead;
 use vouch_core::tally::Tally;
 use vouch_core::tree::Parent;
 
-use support::committee::{EXPIRES, ISSUED, TestCommittee, hello_nonce, node_secret, receipt, vote_secret};
+use support::committee::{EXPIRES, ISSUED, TestCommittee, TestEpochs, hello_nonce, node_secret, receipt, vote_secret};
 
 const BLESS: &str = "VOUCH_BLESS";
 
@@ -84,6 +84,7 @@ pub(crate) fn messages(cluster: &TestCommittee) -> Vec<(String, Message)> {
         ("Cluster", cluster.message()),
         ("Failed", Message::Failed(failed)),
         ("Failed, the link", Message::failed(Stream::LINK, Code::ShuttingDown, "")),
+        ("Epochs", Message::epochs(TestEpochs::new(4, 2).chain.links(2)).remove(0)),
         ("Put, offered", Message::Put { stream, offer: Some(one), renew: false }),
         ("Put, streamed", Message::Put { stream, offer: None, renew: false }),
         ("Put, offered, renew", Message::Put { stream, offer: Some(one), renew: true }),

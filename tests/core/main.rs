@@ -4,6 +4,7 @@
 mod building_blocks;
 mod chains;
 mod docs;
+mod epoch_messages;
 mod epochs;
 mod example;
 mod fork_vectors;

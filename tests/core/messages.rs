@@ -150,11 +150,11 @@ fn enumerated_values_are_bounded() {
     for role in 0..=4 {
         assert_eq!(Message::decode(&hello(role, LINK_VERSION, &SAFE)).is_ok(), (1..=3).contains(&role), "role {role}");
     }
-    assert_eq!(LINK_VERSION, 2, "PROTOCOL.md and the independent implementation name it too");
-    for theirs in [0, 1, 3, u16::MAX] {
+    assert_eq!(LINK_VERSION, 3, "PROTOCOL.md and the independent implementation name it too");
+    for theirs in [0, 2, 4, u16::MAX] {
         let error = Message::decode(&hello(1, theirs, &SAFE)).unwrap_err();
         assert_eq!(error, HelloError::Version { theirs }.into());
-        assert!(error.to_string().contains(&format!("expected 2, got {theirs}; run the same release")), "{error}");
+        assert!(error.to_string().contains(&format!("expected 3, got {theirs}; run the same release")), "{error}");
     }
     assert!(Message::decode(&hello(1, LINK_VERSION, &BEYOND_SAFE)).is_err());
 }
@@ -219,6 +219,9 @@ fn claimed_counts_allocate_nothing() {
         bytes(0x31, &[&SAFE, &max(4096)]),
         bytes(0x04, &[&[1, 0], &max(4096)]),
         [&[0x03][..], &size, &committee].concat().into(),
+        // the message with later epochs: their number, and the size of the first committee
+        [&[0x44, 0][..], &max(4096)].concat().into(),
+        [&[0x44, 0, 1, 0][..], &104_180_u32.to_le_bytes(), &[7; 64]].concat().into(),
         [&[0x03][..], &(MAX_MESSAGE as u64).to_le_bytes()[..4], header].concat().into(),
     ];
     for claim in claims {

@@ -3,6 +3,7 @@
 //! This file has the server and the handshake; the submodules have puts and gets.
 
 mod attempts;
+mod epochs;
 mod failure;
 mod get;
 mod lone_put;

@@ -9,8 +9,9 @@ use vouch_core::MAX_SAFE_INTEGER;
 use vouch_core::bls::{AggregateSignature, Possession, VoteKey, VoteSignature};
 use vouch_core::bundle::{Bundle, BundleChain, BundleEpoch, BundleStart};
 use vouch_core::certificate::{Certificate, Signers};
-use vouch_core::committee::{CommitteeRecord, Member, MemberName};
-use vouch_core::digest::{ClusterId, CommitteeDigest, Digest};
+use vouch_core::chain::EpochLink;
+use vouch_core::committee::{CommitteeRecord, Lineage, Member, MemberName, Policy};
+use vouch_core::digest::{ClusterId, CommitteeDigest, Digest, History};
 use vouch_core::limits::MAX_BATCH;
 use vouch_core::link::{Hello, LinkSignature, NodeKey, Role};
 use vouch_core::log::{
@@ -19,11 +20,11 @@ use vouch_core::log::{
 };
 use vouch_core::merkle::{TreeHash, path_length};
 use vouch_core::message::{
-    ClusterMessage, Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, MAX_CHUNK, Message, Read,
-    Stage, Stream,
+    ClusterMessage, Code, EpochsMessage, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, MAX_CHUNK,
+    Message, Read, Stage, Stream,
 };
 use vouch_core::receipt::{NEVER, Receipt};
-use vouch_core::statement::{LogHead, StatementId, StoredClaim};
+use vouch_core::statement::{Handoff, LogHead, StatementId, StoredClaim};
 use vouch_core::tree::{GROUP, MAX_PROOF, Parent};
 
 fn bytes_of<const N: usize>() -> impl Strategy<Value = [u8; N]> + Clone {
@@ -217,7 +218,8 @@ fn failed() -> impl Strategy<Value = Failed> {
         Just(Code::NotEnoughReplicas),
         Just(Code::TimedOut),
         Just(Code::NotHeld),
-        Just(Code::ShuttingDown)
+        Just(Code::ShuttingDown),
+        Just(Code::NewEpoch)
     ];
     (any::<u32>(), code, vec(any::<u16>(), 0..20), "\\PC{0,60}")
         .prop_map(|(stream, code, subjects, detail)| Failed::new(Stream(stream), code, detail).with_subjects(subjects))
@@ -228,6 +230,29 @@ fn cluster_message() -> impl Strategy<Value = ClusterMessage> {
         let pops = vec(bytes_of().prop_map(Possession), genesis.members().len());
         (Just(genesis), pops).prop_map(|(genesis, possessions)| ClusterMessage { genesis, possessions })
     })
+}
+
+fn epochs_message() -> impl Strategy<Value = EpochsMessage> {
+    let later = (1..100u64, bytes_of(), bytes_of(), bytes_of(), vec(member(), 1..6));
+    let handoff = (safe_integer(), bytes_of(), height(), bytes_of(), signers(), bytes_of());
+    let link = (later, handoff, proptest::option::of(bytes_of().prop_map(StatementId))).prop_filter_map(
+        "a key repeated",
+        |((epoch, cluster, previous, history, members), handoff, seal)| {
+            let (cluster, previous, history) = match epoch {
+                1 => (cluster, cluster, History::NONE),
+                _ => (cluster, previous, History(history)),
+            };
+            let (cluster, previous) = (ClusterId(cluster), CommitteeDigest(previous));
+            let lineage = Lineage { epoch, cluster, previous, history };
+            let committee = CommitteeRecord::later(lineage, Policy::Open, members).ok()?;
+            let (closing, next, height, log_root, signers, signature) = handoff;
+            let claim = Handoff { closing, next: CommitteeDigest(next), height, log_root: TreeHash(log_root) };
+            let signature = AggregateSignature(signature);
+            let handoff = Certificate { epoch: epoch - 1, committee: previous, claim, signers, signature };
+            Some(EpochLink { handoff, committee, seal })
+        },
+    );
+    (any::<bool>(), link).prop_map(|(more, link)| EpochsMessage { more, links: vec![link] })
 }
 
 fn holders() -> impl Strategy<Value = Vec<Holder>> {
@@ -264,6 +289,7 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         hello().prop_map(Message::Hello),
         bytes_of().prop_map(|bytes| Message::Auth(LinkSignature(bytes))),
         cluster_message().prop_map(Message::Cluster),
+        epochs_message().prop_map(Message::Epochs),
         failed().prop_map(Message::Failed),
         (bytes_of(), bytes_of(), name()).prop_map(|(key, pop, name)| Message::Join {
             vote_key: VoteKey(key),

@@ -1,11 +1,20 @@
 // What links a committee to those before it: history and seals.
-import { Reader, compare, concat, derive, equal, u64, u8, utf8 } from "./bytes.mjs";
+import { Reader, compare, concat, derive, equal, u16, u32, u64, u8, utf8 } from "./bytes.mjs";
 import { cannotCheck, invalid } from "./failure.mjs";
 import { pathLength, treeKind } from "./merkle.mjs";
 
 export const NO_HISTORY = new Uint8Array(32);
 // Of epoch k, from that of k - 1, the identity of the handoff to k - 1, and that of the seal of k - 2.
 export const historyAfter = (history, handoff, seal) => derive("vouch history v1", concat(history, handoff, seal));
+
+// The message `Epochs`. Each epoch has a committee, the handoff to it, and, from epoch 2 on, a seal.
+export const encodeEpochs = (more, epochs) =>
+  concat(
+    u8(0x44),
+    u8(more ? 1 : 0),
+    u16(epochs.length),
+    ...epochs.flatMap(({ committee, handoff, seal }) => [u32(committee.length), committee, u16(handoff.length), handoff, u8(seal === undefined ? 0 : 1), seal ?? new Uint8Array(0)]),
+  );
 
 const tree = treeKind("seal");
 

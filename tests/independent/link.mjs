@@ -3,7 +3,7 @@ import { concat, derive, u16, u32, u64, u8, utf8 } from "./bytes.mjs";
 
 export const ROLES = { client: 1, replica: 2, server: 3 };
 
-export const LINK_VERSION = 2;
+export const LINK_VERSION = 3;
 
 export const encodeHello = ({ role, cluster, epoch, node, nonce }) => concat(u8(0x01), u16(LINK_VERSION), u8(role), cluster, u64(epoch), node, nonce);
 

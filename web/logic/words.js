@@ -151,6 +151,7 @@ const REFUSED = {
   "timed-out": ["Too many replicas were too slow.", "Retry."],
   "too-large": ["The file is larger than the replicas accept.", "Ask the operators for their limit."],
   "shutting-down": ["The server is shutting down.", "Retry when it is back."],
+  "new-epoch": ["The cluster has changed its committee.", "Retry now."],
   "clock-out-of-range": ["The replicas' clocks do not agree.", "Tell their operators."],
   "clock-in-doubt": ["Too many replicas doubt their clocks.", "Tell their operators. Then retry."],
   "digest-differs": [

@@ -23,6 +23,8 @@ pub(super) struct Client {
     pub(super) outgoing: mpsc::Sender<Outgoing>,
     pub(super) mailbox: mpsc::Sender<Box<Reply>>,
     pub(super) knows_committee: bool,
+    /// The epoch that the server announced to the client.
+    pub(super) epoch: u64,
     /// The connection, with its budgets.
     pub(super) connection: Arc<Connection>,
 }
@@ -49,18 +51,23 @@ impl Client {
         self.outgoing.try_send(outgoing).map_err(|_| NotReading)
     }
 
-    /// Sends the committee once, as soon as there is one.
-    pub(super) fn show_committee(&mut self) -> Result<(), NotReading> {
-        if self.knows_committee {
-            return Ok(());
+    /// Sends the genesis once, as soon as there is one.
+    ///
+    /// # Errors
+    /// The committee is of a later epoch than the one announced: the client must connect again. A number that names a member of the new
+    /// committee would name another member of the committee that the client knows.
+    pub(super) fn show_committee(&mut self) -> Result<(), Ended> {
+        let Some(chain) = self.members.chain() else { return Ok(()) };
+        let epoch = chain.current().record().epoch();
+        if epoch != self.epoch {
+            let detail = format!("epoch {epoch} of the cluster has begun; connect again");
+            return Err(Ended::Refused(Failed::new(Stream::LINK, Code::NewEpoch, detail)));
         }
-        match self.members.chain() {
-            Some(chain) => {
-                self.knows_committee = true;
-                self.send_message(&committee_file::message(chain.current()))
-            }
-            None => Ok(()),
+        if !self.knows_committee {
+            self.knows_committee = true;
+            self.send_message(&committee_file::message(chain.first()))?;
         }
+        Ok(())
     }
 }
 

@@ -35,14 +35,15 @@ pub(super) struct ClientLinkContext {
 }
 
 pub(super) async fn run(context: &ClientLinkContext, welcomed: Welcomed, connection: Arc<Connection>) {
-    let Welcomed { mut reader, mut writer, knows_committee, .. } = welcomed;
+    let Welcomed { mut reader, mut writer, knows_committee, epoch, .. } = welcomed;
     let replicas = context.core.replicas();
     let (outgoing, queue) = mpsc::channel(ROOM_FOR_ANSWERS + CLIENT_QUEUE + 3 * replicas);
     let (data, no_data) = mpsc::channel::<Bytes>(1);
     drop(data);
     let (mailbox, replies) = reply_routing::mailbox(replicas);
     let (members, snapshot) = (context.members.clone(), context.members.follow());
-    let link = Client { members, snapshot, outgoing, mailbox, knows_committee, connection: connection.clone() };
+    let connection_of_link = connection.clone();
+    let link = Client { members, snapshot, outgoing, mailbox, knows_committee, epoch, connection: connection_of_link };
     let writing = context.host.spawn(async move {
         // The reader returns the same error.
         let _ = link::write_queues(&mut writer, queue, no_data).await;

@@ -1,7 +1,8 @@
-//! The first messages of every link: both hellos, the server's proof of its node key, and the committee.
+//! The first messages of every link: both hellos, the server's proof of its node key, and the committees.
 
 use std::sync::Arc;
 
+use vouch_core::chain::CommitteeChain;
 use vouch_core::link::{Hello, HelloError, NodeSecretKey, Role, Transcript};
 use vouch_core::message::{Code, Failed, Message, MessageError, Stream};
 
@@ -32,8 +33,10 @@ pub(super) struct Welcomed {
     /// The handshake's deadline: a replica must prove its keys within it.
     pub(super) handshake: Handshake,
     pub(super) transcript: Transcript,
-    /// Whether the server has sent its committee.
+    /// Whether the server has sent its committees.
     pub(super) knows_committee: bool,
+    /// The server's epoch when it did.
+    pub(super) epoch: u64,
 }
 
 /// Exchanges hellos. `None` if the link broke, or was refused and sent the reason. A link from a browser (`has_origin`) must be a client's.
@@ -63,19 +66,27 @@ pub(super) async fn welcome(
     reader.said_hello();
     let chain = context.members.chain();
     let cluster = chain.as_ref().map(|chain| chain.cluster());
-    let own = Hello::new(Role::Server, cluster, context.key.node_key(), context.host.random());
+    let own = Hello::new(Role::Server, cluster, context.key.node_key(), context.host.random()).knowing(chain.as_ref());
     let transcript = Transcript::new(&hello, &own, None);
     let signature = context.key.sign(&transcript, Role::Server);
     let mut messages = vec![Message::Hello(own), Message::Auth(signature)];
     // A replica adopts a committee only with all its acceptances, so it gets the founding. A client has no use for acceptances.
     messages.extend(match hello.role {
         Role::Replica => context.foundings.settled(),
-        Role::Client | Role::Server => chain.as_ref().map(|chain| committee_file::message(chain.current())),
+        Role::Client | Role::Server => chain.as_ref().map(|chain| committee_file::message(chain.first())),
     });
+    messages.extend(chain.iter().flat_map(|chain| later_epochs(chain, &hello)));
     for message in messages {
         writer.send(message.encode()).await.ok()?;
     }
-    Some(Welcomed { reader, writer, hello, handshake, transcript, knows_committee: chain.is_some() })
+    Some(Welcomed { reader, writer, hello, handshake, transcript, knows_committee: chain.is_some(), epoch: own.epoch })
+}
+
+/// The messages with the epochs that the other end does not know.
+fn later_epochs(chain: &CommitteeChain, theirs: &Hello) -> Vec<Message> {
+    // Only the epoch of this cluster counts: a client that trusts none yet may know others.
+    let known = if theirs.cluster == Some(chain.cluster()) { theirs.epoch } else { 0 };
+    Message::epochs(chain.links_after(known))
 }
 
 fn allow(members: &MemberLinks, message: Message, has_origin: bool) -> Result<Hello, LinkError> {

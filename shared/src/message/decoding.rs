@@ -3,12 +3,13 @@
 
 use bytes::Bytes;
 
+use super::epochs::read_epochs;
 use super::layout::{
     ACCEPTANCES, ALL, ARCHIVE, ASK_BLOCK, ASK_LOG_HEAD, ASK_OP_PROOF, ASK_TIME, AUTH, BLOB, BLOB_HEADER, CANCEL,
-    CERTIFIED, CHUNK, CLUSTER, ENDORSE, FAILED, FIND_CERTIFICATE, FOUND_CERTIFICATE, FOUNDING, JOIN, LIST, LISTED,
-    LOCATE, LOCATED, LOG_BLOCK, LOG_HEAD, LOG_TIP, MISSED, NOT_FROM_ASKER, OFFERED, OP_DECIDED, OP_PROOF, OWN, PEER,
-    PROGRESS, PROPOSE, PUT, PUT_END, READ, READY, REFUSALS, RENEW, REPLICA_STATUS, SIGNED_TIME, STORED, SUBMIT_OP,
-    VOTE,
+    CERTIFIED, CHUNK, CLUSTER, ENDORSE, EPOCHS, FAILED, FIND_CERTIFICATE, FOUND_CERTIFICATE, FOUNDING, JOIN, LIST,
+    LISTED, LOCATE, LOCATED, LOG_BLOCK, LOG_HEAD, LOG_TIP, MISSED, NOT_FROM_ASKER, OFFERED, OP_DECIDED, OP_PROOF, OWN,
+    PEER, PROGRESS, PROPOSE, PUT, PUT_END, READ, READY, REFUSALS, RENEW, REPLICA_STATUS, SIGNED_TIME, STORED,
+    SUBMIT_OP, VOTE,
 };
 use super::{
     ClusterMessage, Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, MAX_BLOB, MAX_CHUNK,
@@ -121,6 +122,7 @@ impl Message {
                 in_range("length of a read", length.into(), 1, MAX_CHUNK as u64)?;
                 Self::Read(Read { stream, member, digest, offset, length })
             }
+            EPOCHS => Self::Epochs(read_epochs(&mut reader)?),
             #[cfg(feature = "nodes")]
             JOIN => Self::Join {
                 vote_key: VoteKey(reader.array("vote key")?),

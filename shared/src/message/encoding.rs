@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use super::epochs::write_epochs;
 use super::layout::{
     ACCEPTANCES, ALL, ARCHIVE, ASK_BLOCK, ASK_LOG_HEAD, ASK_OP_PROOF, ASK_TIME, AUTH, BLOB, BLOB_HEADER, CANCEL,
     CERTIFIED, CHUNK, CHUNK_HEADER, CLUSTER, ENDORSE, FAILED, FIND_CERTIFICATE, FOUND_CERTIFICATE, FOUNDING, JOIN,
@@ -21,21 +22,21 @@ use crate::receipt::Receipt;
 use crate::statement::{Body, LogHead};
 use crate::tree::Parent;
 
-struct Writer(Vec<u8>);
+pub(super) struct Writer(Vec<u8>);
 
 impl Writer {
-    fn new(tag: u8, capacity: usize) -> Self {
+    pub(super) fn new(tag: u8, capacity: usize) -> Self {
         let mut out = Vec::with_capacity(1 + capacity);
         out.push(tag);
         Self(out)
     }
 
-    fn bytes(mut self, bytes: &[u8]) -> Self {
+    pub(super) fn bytes(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);
         self
     }
 
-    fn u8(self, value: u8) -> Self {
+    pub(super) fn u8(self, value: u8) -> Self {
         self.bytes(&[value])
     }
 
@@ -43,7 +44,7 @@ impl Writer {
         self.bytes(&value.to_le_bytes())
     }
 
-    fn u32(self, value: u32) -> Self {
+    pub(super) fn u32(self, value: u32) -> Self {
         self.bytes(&value.to_le_bytes())
     }
 
@@ -56,7 +57,7 @@ impl Writer {
     }
 
     /// Writes a count in 16 bits. All counts are bounded far below the maximum (members, receipts, detail).
-    fn count(self, count: usize) -> Self {
+    pub(super) fn count(self, count: usize) -> Self {
         self.u16(u16::try_from(count).unwrap_or(u16::MAX))
     }
 
@@ -66,6 +67,11 @@ impl Writer {
             writer.count(bytes.len()).bytes(&bytes)
         };
         certificates.iter().fold(self.count(certificates.len()), one)
+    }
+
+    /// Number of bytes after the tag.
+    pub(super) fn size(&self) -> usize {
+        self.0.len() - 1
     }
 
     fn finish(self) -> Bytes {
@@ -148,6 +154,7 @@ impl Message {
                 .u64(read.offset)
                 .u32(read.length)
                 .finish(),
+            Self::Epochs(epochs) => write_epochs(epochs).finish(),
             #[cfg(feature = "nodes")]
             Self::Join { vote_key, possession, name } => {
                 Writer::new(JOIN, 168).bytes(&vote_key.0).bytes(&possession.0).bytes(&name.encode()).finish()

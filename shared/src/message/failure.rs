@@ -36,10 +36,11 @@ pub enum Code {
     ShuttingDown = 20,
     NotAdmitted = 21,
     ClockInDoubt = 23,
+    NewEpoch = 24,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::Malformed,
         Self::Version,
         Self::AnotherCluster,
@@ -62,6 +63,7 @@ impl Code {
         Self::ShuttingDown,
         Self::NotAdmitted,
         Self::ClockInDoubt,
+        Self::NewEpoch,
     ];
 
     /// The code as the specification names it.
@@ -89,6 +91,7 @@ impl Code {
             Self::ShuttingDown => "shutting down",
             Self::NotAdmitted => "not admitted",
             Self::ClockInDoubt => "clock in doubt",
+            Self::NewEpoch => "new epoch",
         }
     }
 
@@ -116,6 +119,8 @@ impl Code {
                 | Self::ShuttingDown
                 // The replica asks the other members again within seconds.
                 | Self::ClockInDoubt
+                // The next link shows the new committee.
+                | Self::NewEpoch
         )
     }
 }

@@ -34,6 +34,7 @@ pub(super) const FOUNDING: u8 = 0x40;
 pub(super) const ACCEPTANCES: u8 = 0x41;
 pub(super) const REFUSALS: u8 = 0x42;
 pub(super) const REPLICA_STATUS: u8 = 0x43;
+pub(super) const EPOCHS: u8 = 0x44;
 pub(super) const PEER: u8 = 0x50;
 pub(super) const SUBMIT_OP: u8 = 0x51;
 pub(super) const OP_DECIDED: u8 = 0x52;

@@ -16,7 +16,7 @@ use crate::message::Message;
 pub struct LinkOptions {
     /// The cluster identity to trust; `None` accepts the server's, and the caller decides whether to trust it.
     pub trusted: Option<ClusterId>,
-    /// The committees that an earlier link showed. Their proofs of possession were verified then, and are not verified again.
+    /// The committees that an earlier link showed. They were verified then, and are not verified again.
     pub known: Option<CommitteeChain>,
     /// The longest wait for each decision of the server.
     pub limit: WaitLimit,
@@ -25,15 +25,16 @@ pub struct LinkOptions {
 impl LinkOptions {
     /// A link for puts, and its first message. `nonce`: 32 random bytes.
     pub fn put_link(self, nonce: [u8; 32]) -> (PutLink, Message) {
-        let (link, hello) = PutLink::new(self.trusted, nonce);
-        (link.with_verified_committee(self.known).with_wait_limit(self.limit), hello)
+        let (link, hello) = PutLink::knowing(self.trusted, self.known, nonce);
+        (link.with_wait_limit(self.limit), hello)
     }
 
     /// A link for a get, and its first message. `nonce`: 32 random bytes.
     pub fn get_session(self, wanted: WantedBytes, nonce: [u8; 32]) -> (GetSession, Message) {
         let WantedBytes { digest, length, range } = wanted;
-        let (session, hello) = GetSession::new(GetRequest { trusted: self.trusted, digest, length, range, nonce });
-        (session.with_verified_committee(self.known).with_wait_limit(self.limit), hello)
+        let request = GetRequest { trusted: self.trusted, digest, length, range, nonce };
+        let (session, hello) = GetSession::knowing(request, self.known);
+        (session.with_wait_limit(self.limit), hello)
     }
 }
 
@@ -54,10 +55,14 @@ impl Attempts {
     }
 
     /// A server showed these committees, and they were verified. Later attempts accept no other cluster: otherwise a put could end
-    /// with the certificate of a cluster that its caller never saw, or a get with bytes of two clusters.
+    /// with the certificate of a cluster that its caller never saw, or a get with bytes of two clusters. Nor do they accept a server that
+    /// knows only an earlier epoch.
     pub fn verified(&mut self, chain: CommitteeChain) {
         self.options.trusted.get_or_insert(chain.cluster());
-        self.options.known = Some(chain);
+        let epoch = |chain: &CommitteeChain| chain.current().record().epoch();
+        if self.options.known.as_ref().is_none_or(|known| epoch(&chain) > epoch(known)) {
+            self.options.known = Some(chain);
+        }
     }
 
     /// Records what the link of a get has shown until now.
@@ -65,7 +70,7 @@ impl Attempts {
         if session.is_open() {
             self.retry.opened();
         }
-        if let (None, Some(chain)) = (&self.options.known, session.chain()) {
+        if let Some(chain) = session.chain() {
             self.verified(chain.clone());
         }
     }

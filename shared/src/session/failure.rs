@@ -83,6 +83,7 @@ impl From<&SessionError> for Failure {
             SessionError::SourceChanged { .. }
             | SessionError::NoProgress(_)
             | SessionError::WaitLimit { .. }
+            | SessionError::OldEpoch { .. }
             | SessionError::NoRoom => {
                 failure.can_retry = true;
             }
@@ -94,12 +95,15 @@ impl From<&SessionError> for Failure {
 
 fn kind(error: &SessionError) -> FailureKind {
     match error {
-        SessionError::Malformed(_) | SessionError::Unexpected { .. } | SessionError::BadOffset { .. } => {
-            FailureKind::Protocol
-        }
+        SessionError::Malformed(_)
+        | SessionError::Unexpected { .. }
+        | SessionError::AnotherEpoch { .. }
+        | SessionError::BadOffset { .. } => FailureKind::Protocol,
         SessionError::Auth(_)
         | SessionError::AnotherCluster { .. }
         | SessionError::Committee(_)
+        | SessionError::Chain(_)
+        | SessionError::OldEpoch { .. }
         | SessionError::Invalid(_)
         | SessionError::AnotherReceipt { .. }
         | SessionError::OldCertificate { .. } => FailureKind::Invalid,
@@ -118,6 +122,8 @@ fn check(error: &SessionError) -> Option<&'static str> {
         SessionError::Auth(_) => "link",
         SessionError::AnotherCluster { .. } => Check::Identity.name(),
         SessionError::Committee(reason) => CheckError::from(reason.clone()).check().name(),
+        SessionError::Chain(_) => Check::Chain.name(),
+        SessionError::OldEpoch { .. } => Check::Epoch.name(),
         SessionError::Invalid(reason) => reason.check().name(),
         SessionError::AnotherReceipt { .. } => "receipt",
         SessionError::OldCertificate { .. } => Check::Time.name(),

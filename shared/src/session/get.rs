@@ -40,18 +40,16 @@ pub struct GetSession {
 impl GetSession {
     /// The session and the first message to send.
     pub fn new(request: GetRequest) -> (Self, Message) {
-        let GetRequest { trusted, digest, length, range, nonce } = request;
-        let (handshake, hello) = ClientHandshake::new(trusted, nonce);
-        let get = OneGet::new(WantedBytes { digest, length, range }, None);
-        (Self { handshake, get, watch: ProgressWatch::default() }, hello)
+        Self::knowing(request, None)
     }
 
-    /// Skips the check of the members' proofs of possession if the server shows this committee with the same proofs, which the
-    /// caller has verified before.
-    #[must_use]
-    pub fn with_verified_committee(mut self, chain: Option<CommitteeChain>) -> Self {
-        self.handshake.reuse_verified(chain);
-        self
+    /// As [`new`](Self::new), for a caller that has verified committees of the trusted cluster before: the server shows only later ones,
+    /// and the members' proofs of possession are not checked again.
+    pub fn knowing(request: GetRequest, known: Option<CommitteeChain>) -> (Self, Message) {
+        let GetRequest { trusted, digest, length, range, nonce } = request;
+        let (handshake, hello) = ClientHandshake::new(trusted, known, nonce);
+        let get = OneGet::new(WantedBytes { digest, length, range }, None);
+        (Self { handshake, get, watch: ProgressWatch::default() }, hello)
     }
 
     /// Waits no longer than this for each decision of the server.

@@ -1,5 +1,7 @@
-//! The client's handshake: hello, the server's proof of its node key, and the committee.
+//! The client's handshake: hello, the server's proof of its node key, and the committees: the genesis, and those of later epochs if the
+//! server announced a later epoch than the client knows.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,7 +12,7 @@ use crate::chain::CommitteeChain;
 use crate::committee::Committee;
 use crate::digest::ClusterId;
 use crate::link::{Hello, NodeKey, Role, Transcript};
-use crate::message::{ClusterMessage, Failed, Message};
+use crate::message::{ClusterMessage, EpochsMessage, Failed, Message};
 
 #[derive(Debug)]
 enum HandshakeState {
@@ -24,7 +26,7 @@ enum HandshakeState {
 pub(super) enum HandshakeEvent {
     /// The server proved its node key: requests may be sent.
     Opened,
-    /// The committee is known and checked.
+    /// The committees are known and checked, up to the epoch that the server announced.
     Committee,
     /// The message is for the session, not for the handshake.
     Message(Message),
@@ -39,20 +41,20 @@ pub(super) struct ClientHandshake {
     state: HandshakeState,
     /// Verified by the session's caller before this link.
     verified_before: Option<CommitteeChain>,
+    /// The server has shown these committees, and has announced later ones.
+    incomplete: Option<CommitteeChain>,
     chain: Option<CommitteeChain>,
 }
 
 impl ClientHandshake {
-    /// The handshake and the first message to send.
-    pub(super) fn new(trusted: Option<ClusterId>, nonce: [u8; 32]) -> (Self, Message) {
-        let hello = Hello::new(Role::Client, trusted, NodeKey::ANONYMOUS, nonce);
+    /// The handshake and the first message to send. `known`: committees that were verified before. The server is asked only for later
+    /// ones, and the proofs of possession of the first are not checked again if the server shows the same.
+    pub(super) fn new(trusted: Option<ClusterId>, known: Option<CommitteeChain>, nonce: [u8; 32]) -> (Self, Message) {
+        // The epoch is one of the cluster that the hello names.
+        let shown = known.as_ref().filter(|known| trusted == Some(known.cluster()));
+        let hello = Hello::new(Role::Client, trusted, NodeKey::ANONYMOUS, nonce).knowing(shown);
         let state = HandshakeState::AwaitingHello;
-        (Self { trusted, hello, state, verified_before: None, chain: None }, Message::Hello(hello))
-    }
-
-    /// Skips the check of the proofs of possession if the server shows the committee of this chain with the same proofs.
-    pub(super) fn reuse_verified(&mut self, chain: Option<CommitteeChain>) {
-        self.verified_before = chain;
+        (Self { trusted, hello, state, verified_before: known, incomplete: None, chain: None }, Message::Hello(hello))
     }
 
     pub(super) fn chain(&self) -> Option<&CommitteeChain> {
@@ -100,31 +102,67 @@ impl ClientHandshake {
                 Ok(HandshakeEvent::Opened)
             }
             (HandshakeState::AwaitingAuth(_), other) => Err(unexpected("Auth", &other)),
-            (HandshakeState::Open(_), Message::Cluster(cluster)) if self.chain.is_none() => {
-                self.take_committee(cluster)
+            (HandshakeState::Open(server), Message::Cluster(cluster))
+                if self.chain.is_none() && self.incomplete.is_none() =>
+            {
+                let server = *server;
+                self.take_genesis(&server, cluster)
             }
+            (HandshakeState::Open(server), Message::Epochs(epochs)) if self.incomplete.is_some() => {
+                let announced = server.epoch;
+                self.take_epochs(announced, epochs)
+            }
+            (HandshakeState::Open(_), other) if self.incomplete.is_some() => Err(unexpected("Epochs", &other)),
             (HandshakeState::Open(_), message) => Ok(HandshakeEvent::Message(message)),
         }
     }
 
-    fn take_committee(&mut self, cluster: ClusterMessage) -> Result<HandshakeEvent, SessionError> {
+    fn take_genesis(&mut self, server: &Hello, cluster: ClusterMessage) -> Result<HandshakeEvent, SessionError> {
         let got = cluster.genesis.cluster();
-        let announced = match &self.state {
-            HandshakeState::Open(hello) => hello.cluster,
-            HandshakeState::AwaitingHello | HandshakeState::AwaitingAuth(_) => None,
-        };
-        if let Some(expected) = self.trusted.or(announced).filter(|expected| *expected != got) {
+        if let Some(expected) = self.trusted.or(server.cluster).filter(|expected| *expected != got) {
             return Err(SessionError::AnotherCluster { expected, got: Some(got) });
         }
         let is_same = |verified: &CommitteeChain| {
-            let committee = verified.current();
-            *committee.record() == cluster.genesis && committee.possessions() == cluster.possessions
+            let genesis = verified.first();
+            *genesis.record() == cluster.genesis && genesis.possessions() == cluster.possessions
         };
-        self.chain = Some(match self.verified_before.take().filter(is_same) {
-            Some(verified) => verified,
+        let chain = match self.verified_before.take().filter(is_same) {
+            Some(verified) if self.hello.epoch > 0 => verified,
+            // The server shows all later epochs.
+            Some(verified) => CommitteeChain::new(verified.first().clone()),
             None => CommitteeChain::new(Arc::new(Committee::proven(cluster.genesis, cluster.possessions)?)),
-        });
-        Ok(HandshakeEvent::Committee)
+        };
+        let (known, announced) = (chain.current().record().epoch(), server.epoch);
+        match known.cmp(&announced) {
+            Ordering::Less => {
+                self.incomplete = Some(chain);
+                Ok(HandshakeEvent::Nothing)
+            }
+            Ordering::Equal => {
+                self.chain = Some(chain);
+                Ok(HandshakeEvent::Committee)
+            }
+            // Never go back: the members of an epoch that has ended may have sold their keys.
+            Ordering::Greater => Err(SessionError::OldEpoch { expected: known, got: announced }),
+        }
+    }
+
+    fn take_epochs(&mut self, announced: u64, epochs: EpochsMessage) -> Result<HandshakeEvent, SessionError> {
+        let EpochsMessage { more, links } = epochs;
+        let Some(known) = self.incomplete.take() else { return Ok(HandshakeEvent::Nothing) };
+        let chain = known.extended(links).map_err(|error| SessionError::Chain(Box::new(error)))?;
+        let got = chain.current().record().epoch();
+        match (more, got.cmp(&announced)) {
+            (true, Ordering::Less) => {
+                self.incomplete = Some(chain);
+                Ok(HandshakeEvent::Nothing)
+            }
+            (false, Ordering::Equal) => {
+                self.chain = Some(chain);
+                Ok(HandshakeEvent::Committee)
+            }
+            _ => Err(SessionError::AnotherEpoch { expected: announced, got }),
+        }
     }
 
     /// A `Failed` as an error that names the members concerned.

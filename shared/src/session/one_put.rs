@@ -20,7 +20,7 @@ use crate::link::NodeKey;
 use crate::message::{MAX_BLOB, Message, Stage, Stream};
 use crate::receipt::Receipt;
 use crate::tree::{BLOCK, Outline};
-use crate::verify::{CLOCK_TOLERANCE, Subject, VerifiedAggregates, signing_committee, verify_certificate_of_batch};
+use crate::verify::{CLOCK_TOLERANCE, Subject, VerifiedAggregates, verify_certificate_of_batch};
 
 /// What is known of the bytes before they are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -273,7 +273,8 @@ impl OnePut {
         let (Some(chain), Some(server)) = (handshake.chain(), handshake.server_key()) else {
             return Err(SessionError::Unexpected { expected: "Cluster", got: "Certified" });
         };
-        let committee = signing_committee(&certificate, chain)?.clone();
+        // A new certificate is of the current committee. An earlier one is reused only if it is, too.
+        let committee = chain.current().clone();
         let subject = Subject { digest: receipt.digest, length: Some(receipt.length) };
         verify_certificate_of_batch(&certificate, &committee, &subject, now, verified)?;
         let reused = certificate.claim.receipt != *receipt;

@@ -74,18 +74,16 @@ impl PutLink {
     /// The link and the first message to send. `trusted`: the cluster identity to trust; `None` accepts the server's, and the
     /// caller decides whether to trust it. `nonce`: 32 random bytes.
     pub fn new(trusted: Option<ClusterId>, nonce: [u8; 32]) -> (Self, Message) {
-        let (handshake, hello) = ClientHandshake::new(trusted, nonce);
+        Self::knowing(trusted, None, nonce)
+    }
+
+    /// As [`new`](Self::new), for a caller that has verified committees of the trusted cluster before: the server shows only later ones,
+    /// and the members' proofs of possession are not checked again.
+    pub fn knowing(trusted: Option<ClusterId>, known: Option<CommitteeChain>, nonce: [u8; 32]) -> (Self, Message) {
+        let (handshake, hello) = ClientHandshake::new(trusted, known, nonce);
         let (puts, verified) = (Vec::new(), VerifiedAggregates::default());
         let (limit, watch) = (WaitLimit::default(), ProgressWatch::default());
         (Self { handshake, puts, last: 0, verified, limit, watch }, hello)
-    }
-
-    /// Skips the check of the members' proofs of possession if the server shows this committee with the same proofs, which the
-    /// caller has verified before.
-    #[must_use]
-    pub fn with_verified_committee(mut self, chain: Option<CommitteeChain>) -> Self {
-        self.handshake.reuse_verified(chain);
-        self
     }
 
     /// Waits no longer than this for each decision of the server.

@@ -23,7 +23,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
-    /// The link was lost or could not be opened, or the server made no progress.
+    /// The link was lost or could not be opened, the server made no progress, or the committee changed.
     Link,
     /// The server refused for a temporary reason, such as a restart or too many puts.
     Refusal,
@@ -36,8 +36,14 @@ pub enum Fault {
 impl Fault {
     /// The fault of a refusal with this code.
     pub fn of_refusal(code: Code) -> Self {
-        // A full disk needs an operator who frees space.
-        if code.is_temporary() && code != Code::NoSpace { Self::Refusal } else { Self::Permanent }
+        match code {
+            // Not a refusal: the server ends all links of the old epoch, whatever they were doing.
+            Code::NewEpoch => Self::Link,
+            // A full disk needs an operator who frees space.
+            Code::NoSpace => Self::Permanent,
+            code if code.is_temporary() => Self::Refusal,
+            _ => Self::Permanent,
+        }
     }
 
     /// The fault of a problem over HTTP, by its code as one word.
@@ -53,7 +59,7 @@ impl From<&SessionError> for Fault {
     fn from(error: &SessionError) -> Self {
         match error {
             SessionError::Refused { failed, .. } => Self::of_refusal(failed.code),
-            SessionError::NoProgress(_) => Self::Link,
+            SessionError::NoProgress(_) | SessionError::OldEpoch { .. } => Self::Link,
             SessionError::NotFound(_) | SessionError::Exhausted(_) => Self::NoHolder,
             _ => Self::Permanent,
         }

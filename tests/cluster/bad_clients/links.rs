@@ -122,7 +122,7 @@ async fn hello_of_another_version_is_refused_and_reported() {
         link.send(&Message::Hello(hello)).await;
         let failed = link.refused().await;
         assert_eq!(failed.code, Code::Version, "{failed}");
-        assert!(failed.detail.contains("expected 2, got 1; run the same release"), "{failed}");
+        assert!(failed.detail.contains("expected 3, got 1; run the same release"), "{failed}");
     }
     // the version decides before the rest of a later version's hello is decoded
     let mut link = RawLink::open(cluster.address()).await;
@@ -138,7 +138,7 @@ async fn hello_of_another_version_is_refused_and_reported() {
         })
         .collect();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains("expected 2, got 1"), "{told:?}");
+    assert!(told[0].contains("expected 3, got 1"), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,8 +41,7 @@ impl LonePut {
     ) -> Result<(Self, Message), SessionError> {
         let LoneRequest { trusted, source, renew } = request;
         let put = NewPut { source, expires_at: EXPIRES, salt: salt("put"), now: NOW, renew };
-        let (link, hello) = PutLink::new(trusted, hello_nonce("put"));
-        let mut link = link.with_verified_committee(known);
+        let (mut link, hello) = PutLink::knowing(trusted, known, hello_nonce("put"));
         let begun = link.begin(put, bytes, outline)?;
         assert_eq!(begun, (STREAM, None), "nothing is sent before the server proved its key");
         Ok((Self { link, chain: None }, hello))

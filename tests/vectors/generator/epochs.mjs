@@ -7,7 +7,7 @@ import { STATEMENT_DST, aggregate, provePossession, publicKey, sign } from "../.
 import { compare, concat, derive, u64, utf8 } from "../../independent/bytes.mjs";
 import { decodeHandoffCertificate, decodeSealCertificate, encodeBitmap, encodeBodyCertificate } from "../../independent/certificate.mjs";
 import { decodeGenesis, decodeLater } from "../../independent/committee.mjs";
-import { NO_HISTORY, decodeSealPath, encodeSealPath, historyAfter, isSealed, sealTree } from "../../independent/epochs.mjs";
+import { NO_HISTORY, decodeSealPath, encodeEpochs, encodeSealPath, historyAfter, isSealed, sealTree } from "../../independent/epochs.mjs";
 import { pathLength } from "../../independent/merkle.mjs";
 import { KIND_HANDOFF, KIND_SEAL, encodeHandoffBody, encodeSealBody, encodeStatement, statementIdentity } from "../../independent/statement.mjs";
 import { checkOffer, decodeOffer, encodeOffer, offerBytes, offerStatement } from "../../independent/offer.mjs";
@@ -17,7 +17,7 @@ import { ISSUED, firstQuorum, flipped, makeBatch, makeCommittee, nodeSecret, pat
 
 const DESCRIPTION =
   "A cluster of 1, 4, 7 and 4 members; bytes in hex. Each epoch has its committee, the handoff to the next one, and the seal of it by the next one, each with the signed statement, its identity and a certificate;" +
-  " the identities of the statements that it certified, each with its path in the seal; and paths that prove nothing (`not_sealed`). `offers`: key offers for the committee after the genesis, each with what both keys sign, and the check that refuses it. `invalid`: bytes that are no key offer, no later committee, no certificate of a handoff or of a seal, or no path, by what they are; `verdict` says which of them a verifier cannot check.";
+  " the identities of the statements that it certified, each with its path in the seal; and paths that prove nothing (`not_sealed`). `messages`: the messages `Epochs` with all later epochs, in one and in two. `offers`: key offers for the committee after the genesis, each with what both keys sign, and the check that refuses it. `invalid`: bytes that are no key offer, no later committee, no certificate of a handoff or of a seal, or no path, by what they are; `verdict` says which of them a verifier cannot check.";
 const SIZES = [1, 4, 7, 4];
 const STATEMENTS = [5, 1, 0, 3];
 
@@ -104,6 +104,16 @@ function notSealed({ tree, ...seal }, [identity]) {
     decodeSealPath(bytes);
     return { about, identity: toHex(identity), path: toHex(bytes) };
   });
+}
+
+// The messages `Epochs` that show all later epochs: in one, and in two.
+function messages({ epochs }) {
+  const links = epochs.slice(1).map(({ epoch, committee }) => ({
+    committee: committee.encoding,
+    handoff: epochs[epoch - 1].handoff.certificate,
+    seal: epoch > 1 ? epochs[epoch - 2].seal.identity : undefined,
+  }));
+  return [[encodeEpochs(false, links)], [encodeEpochs(true, links.slice(0, 2)), encodeEpochs(false, links.slice(2))]].map((all) => all.map(toHex));
 }
 
 // Every case is refused by the independent decoder, or this file is wrong.
@@ -228,5 +238,5 @@ export function epochsFile() {
   const world = theEpochs();
   check(world);
   const lines = (all) => all.map((one) => `\n    ${JSON.stringify(one)}`).join(",");
-  return `{\n  "description": ${JSON.stringify(DESCRIPTION)},\n  "cluster": "${toHex(world.cluster)}",\n  "epochs": [${lines(world.epochs.map(shown))}\n  ],\n  "offers": [${lines(offers(world))}\n  ],\n  "invalid": [${lines(invalid(world))}\n  ]\n}\n`;
+  return `{\n  "description": ${JSON.stringify(DESCRIPTION)},\n  "cluster": "${toHex(world.cluster)}",\n  "epochs": [${lines(world.epochs.map(shown))}\n  ],\n  "messages": [${lines(messages(world))}\n  ],\n  "offers": [${lines(offers(world))}\n  ],\n  "invalid": [${lines(invalid(world))}\n  ]\n}\n`;
 }

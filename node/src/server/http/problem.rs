@@ -97,9 +97,12 @@ fn status(failed: &Failed) -> StatusCode {
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::Expired => StatusCode::BAD_REQUEST,
-        Code::Busy | Code::NoCommittee | Code::NotEnoughReplicas | Code::ShuttingDown | Code::ClockInDoubt => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Code::Busy
+        | Code::NoCommittee
+        | Code::NotEnoughReplicas
+        | Code::ShuttingDown
+        | Code::ClockInDoubt
+        | Code::NewEpoch => StatusCode::SERVICE_UNAVAILABLE,
         Code::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
         Code::Storage => StatusCode::INTERNAL_SERVER_ERROR,
         // If subjects are named, replicas were late; otherwise the client was.
@@ -134,12 +137,15 @@ impl From<SessionError> for Problem {
             SessionError::SourceChanged { .. } | SessionError::Unproved { .. } => {
                 (StatusCode::BAD_REQUEST, Code::LengthDiffers.slug())
             }
-            SessionError::Malformed(_) | SessionError::Unexpected { .. } | SessionError::BadOffset { .. } => {
-                (StatusCode::BAD_GATEWAY, "protocol".into())
-            }
+            SessionError::Malformed(_)
+            | SessionError::Unexpected { .. }
+            | SessionError::AnotherEpoch { .. }
+            | SessionError::BadOffset { .. } => (StatusCode::BAD_GATEWAY, "protocol".into()),
             SessionError::Auth(_)
             | SessionError::AnotherCluster { .. }
             | SessionError::Committee(_)
+            | SessionError::Chain(_)
+            | SessionError::OldEpoch { .. }
             | SessionError::Invalid(_)
             | SessionError::AnotherReceipt { .. }
             | SessionError::OldCertificate { .. } => (StatusCode::BAD_GATEWAY, "invalid".into()),
