@@ -5,12 +5,14 @@ pub mod clock_watch;
 mod config;
 mod context;
 pub mod control;
+mod epoch_keys;
 mod founding;
 mod identity;
 mod last_votes;
 mod link;
 mod load;
 mod log;
+mod membership;
 mod peers;
 mod put_workers;
 pub mod repair;
@@ -51,6 +53,8 @@ pub use identity::{IdentityError, keys_of};
 use link::LinkContext;
 pub use load::{ReplicaGauge, ReplicaLoad};
 use log::{LogContext, LogRunner, ReplicaLog};
+pub use membership::StopsError;
+use membership::{Approving, MembershipContext, Stops};
 pub use peers::ListenError;
 use peers::{AddressBook, Connections, Listening, PeerEvents, PeerNetwork};
 use repair_queue::RepairQueue;
@@ -76,6 +80,9 @@ pub enum ReplicaError {
     /// Its blobs and index.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What it promised to sign no more.
+    #[error(transparent)]
+    Stops(#[from] StopsError),
     /// Its name.
     #[error("{0}; choose another with --name")]
     Name(#[from] DecodeError),
@@ -94,6 +101,7 @@ pub struct Replica {
     servers: Vec<String>,
     upkeep: Upkeep,
     log: (LogRunner, Arc<LogContext>, PeerNetwork, PeerEvents),
+    membership: Arc<MembershipContext>,
     connections: Connections,
 }
 
@@ -200,6 +208,18 @@ impl Replica {
             storage: storage.clone(),
             clock: clock.clone(),
             may_recover: config.recover_log,
+            joins: config.joins,
+        });
+        let stops = Arc::new(Stops::open(storage.host.disk(), &folder)?);
+        let approving = Arc::new(Approving::new(config.takes_joiners));
+        let membership = Arc::new(MembershipContext {
+            identity: identity.clone(),
+            reports: reports.clone(),
+            storage: storage.clone(),
+            clock: clock.clone(),
+            log: log.clone(),
+            approving,
+            stops: stops.clone(),
         });
         let link = Arc::new(LinkContext {
             clock,
@@ -210,6 +230,7 @@ impl Replica {
             votes: Arc::default(),
             log,
             peers: peers.clone(),
+            stops,
             left_out: Notice::default(),
             repair: RepairConfig { every: config.repair_every, rate: config.repair_rate },
             max_incoming: config.max_incoming,
@@ -233,7 +254,8 @@ impl Replica {
         }
         let ReplicaConfig { servers, collect_every, settling, grace, scrub_rate, scrub_pause, .. } = config;
         let upkeep = Upkeep { collect_every, settling, grace, scrub_rate, scrub_pause };
-        Ok(Self { link, operator, servers, upkeep, log: (log_runner, log_context, peers, peer_events), connections })
+        let log = (log_runner, log_context, peers, peer_events);
+        Ok(Self { link, operator, servers, upkeep, log, membership, connections })
     }
 
     /// Its node key.
@@ -267,14 +289,16 @@ impl Replica {
         let (runner, context, peers, events) = self.log;
         let keeping_time = peers.keep_time();
         let ordering = runner.run(context, peers.clone(), events);
+        let changing = self.membership.run();
         let reports = self.link.reports.clone();
         let connecting = self.connections.run(move |trouble| reports.report(Event::Trouble(trouble)));
-        tokio::pin!(upkeep, ordering, keeping_time, connecting);
+        tokio::pin!(upkeep, ordering, changing, keeping_time, connecting);
         tokio::select! {
             biased;
             () = &mut shutdown => {}
             () = &mut upkeep => {}
             () = &mut ordering => {}
+            () = &mut changing => {}
             () = &mut keeping_time => {}
             () = &mut connecting => {}
         }

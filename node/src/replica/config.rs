@@ -37,6 +37,10 @@ pub struct ReplicaConfig {
     pub abandon_founding: bool,
     /// Vote in the log again without what was signed before, in a committee that tolerates no fault.
     pub recover_log: bool,
+    /// Follow the cluster's log before the replica is a member, and do what joining needs.
+    pub joins: bool,
+    /// Approve every change in which nodes only join: on one machine, everybody is its owner.
+    pub takes_joiners: bool,
     /// Addresses of servers, `host:port`.
     pub servers: Vec<String>,
     /// Where to accept connections of other members, `host:port`. `None`: nowhere; frames are relayed by servers.
@@ -75,6 +79,8 @@ impl ReplicaConfig {
             name: None,
             abandon_founding: false,
             recover_log: false,
+            joins: false,
+            takes_joiners: false,
             servers,
             listen: None,
             advertise: None,

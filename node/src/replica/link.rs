@@ -234,7 +234,8 @@ impl LinkShell {
         }
         let (chain, doubt) = (self.context.identity.chain(), self.context.clock.doubt());
         let wall = self.context.storage.host.unix_seconds();
-        let moment = Moment { wall, clock_doubt: doubt.as_deref(), chain: chain.as_ref() };
+        let stops_at = chain.as_ref().and_then(|chain| self.context.stops.of_epoch(chain.current().record().epoch()));
+        let moment = Moment { wall, clock_doubt: doubt.as_deref(), chain: chain.as_ref(), stops_at };
         for output in self.core.handle(input, &moment) {
             self.perform(output).await?;
         }

@@ -14,21 +14,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
+use vouch_core::log::Op;
 use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_node_core::log::interface::LogClock;
+use vouch_node_core::membership::Membership;
 use vouch_node_core::replica::Event;
 use vouch_node_core::replica::log_calls::{LogCall, OpCaller};
 
 use super::clock_watch::ClockWatch;
 use super::context::{OwnIdentity, Reports, Storage};
 use super::peers::{PeerEvents, PeerNetwork};
-use crate::latest::Latest;
+use crate::latest::{Follower, Latest};
 use crate::link::Outgoing;
 pub use status::LogStatus;
 use status::SharedStatus;
 
 /// Maximum number of calls that the log has not taken yet.
 const CALLS: usize = 1024;
+/// Maximum number of the replica's own ops that the log has not taken yet.
+const OWN_OPS: usize = 64;
 
 /// The last decided block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,6 +51,8 @@ pub(super) struct LogContext {
     pub(super) clock: Arc<ClockWatch>,
     /// `--recover-log`.
     pub(super) may_recover: bool,
+    /// Whether the replica follows the log before it is a member.
+    pub(super) joins: bool,
 }
 
 impl LogContext {
@@ -80,7 +86,10 @@ fn busy(stream: Stream) -> Failed {
 /// The handle of the log, for the links.
 pub(super) struct ReplicaLog {
     calls: mpsc::Sender<Call>,
+    ops: mpsc::Sender<Op>,
     tip: Latest<Option<Tip>>,
+    /// The members' part of the state after the last decided block. `None` while the log does not run.
+    membership: Latest<Option<Arc<Membership>>>,
     status: SharedStatus,
     next_link: AtomicU64,
 }
@@ -89,15 +98,27 @@ pub(super) struct ReplicaLog {
 pub(super) struct LogRunner {
     log: Arc<ReplicaLog>,
     calls: mpsc::Receiver<Call>,
+    ops: mpsc::Receiver<Op>,
 }
 
 impl ReplicaLog {
     /// The log of this replica. It does nothing until it is [run](LogRunner::run).
     pub(super) fn new() -> (Arc<Self>, LogRunner) {
         let (calls, queue) = mpsc::channel(CALLS);
-        let (tip, status) = (Latest::new(None), SharedStatus::default());
-        let log = Arc::new(Self { calls, tip, status, next_link: AtomicU64::new(0) });
-        (log.clone(), LogRunner { log, calls: queue })
+        let (ops, own_ops) = mpsc::channel(OWN_OPS);
+        let (tip, membership, status) = (Latest::new(None), Latest::new(None), SharedStatus::default());
+        let log = Arc::new(Self { calls, ops, tip, membership, status, next_link: AtomicU64::new(0) });
+        (log.clone(), LogRunner { log, calls: queue, ops: own_ops })
+    }
+
+    /// Wants an op in the log. It may get lost: whoever needs it looks at the state.
+    pub(super) fn submit(&self, op: Op) {
+        drop(self.ops.try_send(op));
+    }
+
+    /// Follows the members' part of the log's state.
+    pub(super) fn follow_membership(&self) -> Follower<Option<Arc<Membership>>> {
+        self.membership.follow()
     }
 
     /// The state of the log, for the operator.
@@ -146,9 +167,9 @@ impl LogLink {
 impl LogRunner {
     /// Runs the log once the replica is a member of a committee. Never completes.
     pub(super) async fn run(self, context: Arc<LogContext>, network: PeerNetwork, events: PeerEvents) {
-        let Self { log, calls } = self;
-        let committee = opening::membership(&context).await;
-        match opening::open(&context, &committee, log.clone(), calls, (network, events)).await {
+        let Self { log, calls, ops } = self;
+        let chain = opening::membership(&context).await;
+        match opening::open(&context, &chain, log.clone(), (calls, ops), (network, events)).await {
             Ok(task) => task.run().await,
             Err(why) => {
                 log.status.stopped(why.clone());

@@ -84,6 +84,13 @@ impl PeerNetwork {
         self.0.reachability.notify_waiters();
     }
 
+    /// The nodes that this end exchanges messages with from now on, if it joined before.
+    pub(super) fn set_members(&self, members: Vec<NodeKey>) {
+        self.state().addresses.retain(&members);
+        self.handle(PeersInput::Members(members));
+        self.0.reachability.notify_waiters();
+    }
+
     /// A server's link is up, and relays frames. Dropping the way ends it.
     pub(super) fn relay(&self, link: mpsc::Sender<Outgoing>) -> RelayWay {
         RelayWay { network: self.clone(), way: self.add(WayKind::Relay, WayQueue::relay(link)) }

@@ -1,7 +1,7 @@
 //! The journal of statements that this replica signs. An entry is durable before the signature leaves the replica.
 //!
 //! A statement is entered in the commit that records the duties that it promises, and only an entered statement is signed. So after any
-//! crash, the journal has every statement for which a vote may exist. A kind of which a member may sign only one, for a height, say, is
+//! crash, the journal has every statement for which a vote may exist. A kind of which a member may sign only one, for a height or an epoch, is
 //! looked up here first. Acceptances of foundings have their own record, which exists before the committee.
 
 use vouch_core::bls::{VoteSecretKey, VoteSignature};
@@ -48,7 +48,16 @@ impl Store {
         Ok(if lacking.is_empty() { Promise::Journalled(Journalled(statement)) } else { Promise::Lacking(lacking) })
     }
 
-    /// Enters a statement of a kind of which a member signs one for each height. Only then may it be signed.
+    /// The latest time or height of the statements of a kind that this replica has signed, or may have signed. Blocks until the disk has
+    /// answered.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn latest_signed(&self, kind: u16) -> Result<Option<u64>, StoreError> {
+        Ok(self.inner.index.latest_signed(kind)?)
+    }
+
+    /// Enters a statement of a kind of which a member signs one for each height, or for each epoch. Only then may it be signed.
     ///
     /// # Errors
     /// [`StoreError::SignedAnother`], [`StoreError::SignedLater`]; see [`StoreError`].

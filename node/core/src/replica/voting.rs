@@ -29,6 +29,20 @@ pub fn check(stream: Stream, issued_at: u64, receipts: &[Receipt], now: u64) -> 
     Err(Failed::new(stream, Code::Expired, detail).with_subjects(expired))
 }
 
+/// Checks that this replica has not promised to sign no statement that was issued so late: the epoch ends.
+///
+/// # Errors
+/// It has.
+pub fn check_stop(stream: Stream, issued_at: u64, stops_at: Option<u64>) -> Result<(), Failed> {
+    match stops_at.filter(|stops_at| issued_at > *stops_at) {
+        None => Ok(()),
+        Some(stops_at) => {
+            let detail = format!("the epoch ends: expected a batch issued at {stops_at} or before, got {issued_at}");
+            Err(Failed::new(stream, Code::NewEpoch, detail))
+        }
+    }
+}
+
 /// Checks a proposal's times again, after reading its blobs, which may take minutes: a late signature would claim that the bytes were
 /// there at a time long past.
 ///

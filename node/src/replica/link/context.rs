@@ -11,6 +11,7 @@ use crate::replica::context::{OwnIdentity, Reports, Storage};
 use crate::replica::founding::Foundings;
 use crate::replica::last_votes::LastVotes;
 use crate::replica::log::ReplicaLog;
+use crate::replica::membership::Stops;
 use crate::replica::peers::PeerNetwork;
 use crate::replica::put_workers::ReceivingPuts;
 
@@ -24,6 +25,7 @@ pub(in crate::replica) struct LinkContext {
     pub(in crate::replica) votes: Arc<LastVotes>,
     pub(in crate::replica) log: Arc<ReplicaLog>,
     pub(in crate::replica) peers: PeerNetwork,
+    pub(in crate::replica) stops: Arc<Stops>,
     /// Rate limit for log lines about puts that continued without this replica.
     pub(in crate::replica) left_out: Notice,
     pub(in crate::replica) repair: RepairConfig,

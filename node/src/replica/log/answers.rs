@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use vouch_core::bls::VoteSignature;
 use vouch_core::bugs::{self, Bug};
-use vouch_core::committee::Committee;
 use vouch_core::digest::ClusterId;
 use vouch_core::log::{BlockDigest, Op, OpId};
 use vouch_core::message::{Code, Failed, Message, Stream};
@@ -54,25 +53,21 @@ pub(super) struct Answers {
 
 struct AnswerContext {
     context: Arc<LogContext>,
-    committee: Arc<Committee>,
+    cluster: ClusterId,
     blocks: Arc<BlockStore>,
     /// The last head that was signed: several servers ask for the same.
     last: tokio::sync::Mutex<Option<(LogHead, VoteSignature)>>,
 }
 
 impl Answers {
-    pub(super) fn new(context: Arc<LogContext>, committee: Arc<Committee>, blocks: Arc<BlockStore>) -> Self {
+    pub(super) fn new(context: Arc<LogContext>, cluster: ClusterId, blocks: Arc<BlockStore>) -> Self {
         let (done, answers) = mpsc::channel(AT_ONCE);
-        let work = Arc::new(AnswerContext { context, committee, blocks, last: Default::default() });
+        let work = Arc::new(AnswerContext { context, cluster, blocks, last: Default::default() });
         Self { work, in_progress: 0, done, answers }
     }
 
-    pub(super) fn committee(&self) -> &Arc<Committee> {
-        &self.work.committee
-    }
-
     pub(super) fn cluster(&self) -> ClusterId {
-        self.work.committee.cluster()
+        self.work.cluster
     }
 
     /// Starts to answer.
@@ -113,7 +108,7 @@ impl AnswerContext {
         let message = match call {
             LogCall::Head(height) => self.head(stream, height).await?,
             LogCall::Submit(op) => {
-                let id = op.id(&self.committee.cluster());
+                let id = op.id(&self.cluster);
                 let found = self.on_disk(move |blocks| Ok(blocks.find_op(id)?)).await?;
                 return Ok(found.map_or(Answer::New(op), |(height, _)| Answer::Decided(id, height)));
             }
@@ -141,16 +136,27 @@ impl AnswerContext {
         {
             return Ok(Message::LogHead { stream, head, signature });
         }
-        let found = self.on_disk(move |blocks| Ok(blocks.head(height)?)).await?;
-        let head = found.ok_or_else(|| not_found(format!("block {height} of the log is not decided here")))?;
+        let found = self.on_disk(move |blocks| {
+            let epoch = blocks.headers(height, 1)?.first().map(|header| header.epoch);
+            Ok(blocks.head(height)?.zip(epoch))
+        });
+        let missing = || not_found(format!("block {height} of the log is not decided here"));
+        let (head, epoch) = found.await?.ok_or_else(missing)?;
+        // The committee of the block's epoch signs its head.
+        let chain = self.context.identity.chain();
+        let committee = chain.as_ref().and_then(|chain| chain.of_epoch(epoch).cloned());
+        let key = self.context.identity.vote_key(epoch);
+        let Some((committee, key)) = committee.zip(key) else {
+            let detail = format!("this replica has no vote key of epoch {epoch}, to which block {height} belongs");
+            return Err(Refusal(Code::NotAdmitted, detail));
+        };
         let head = match bugs::has(Bug::HeadOfAnotherBlock) {
             true => LogHead { block: BlockDigest::GENESIS, ..head },
             false => head,
         };
-        let statement = Statement::new(self.committee.record(), head);
+        let statement = Statement::new(committee.record(), head);
         let journalled = self.context.storage.store.enter_once(statement).await?;
-        let identity = self.context.identity.clone();
-        let signing = self.context.storage.host.spawn_blocking(move || journalled.sign(&identity.keys.vote));
+        let signing = self.context.storage.host.spawn_blocking(move || journalled.sign(&key));
         let signature = signing.await.map_err(|error| Refusal(Code::Storage, error.to_string()))?;
         *last = Some((head, signature));
         Ok(Message::LogHead { stream, head, signature })

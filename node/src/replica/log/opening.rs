@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::Committee;
+use vouch_core::link::NodeKey;
+use vouch_core::log::Op;
+use vouch_node_core::cluster_state::ClusterState;
 use vouch_node_core::log::applied::Applied;
 use vouch_node_core::log::interface::{LogOutput, WalState};
 use vouch_node_core::log::members::LogMembers;
-use vouch_node_core::log::notes::Notes;
 use vouch_node_core::log::state_transfer::KEPT_BLOCKS;
 use vouch_node_core::log::{LogConfig, LogCore};
+use vouch_node_core::membership::Membership;
 use vouch_node_core::replica::Event;
 use vouch_node_core::replica::log_calls::OpCallers;
 
@@ -28,14 +32,14 @@ use crate::replica::peers::{PeerEvents, PeerNetwork};
 /// Number of decided blocks that the core begins with, so that most answers to nodes behind need no read.
 const RECENT: u64 = 32;
 
-/// Waits until the replica is a member of a committee.
-pub(super) async fn membership(context: &LogContext) -> Arc<Committee> {
+/// Waits until the replica is a member of a committee, or follows the cluster that it wants to join.
+pub(super) async fn membership(context: &LogContext) -> CommitteeChain {
     let mut committees = context.identity.committees.follow();
     loop {
         if let Some(chain) = committees.see()
-            && context.identity.position(chain.current()).is_some()
+            && (context.joins || context.identity.position(chain.current()).is_some())
         {
-            return chain.current().clone();
+            return chain;
         }
         if committees.changed().await.is_err() {
             return std::future::pending().await;
@@ -46,17 +50,17 @@ pub(super) async fn membership(context: &LogContext) -> Arc<Committee> {
 /// Opens the log. The error is a text for the operator.
 pub(super) async fn open(
     context: &Arc<LogContext>,
-    committee: &Arc<Committee>,
+    chain: &CommitteeChain,
     log: Arc<ReplicaLog>,
-    calls: mpsc::Receiver<Call>,
+    (calls, ops): (mpsc::Receiver<Call>, mpsc::Receiver<Op>),
     (network, events): (PeerNetwork, PeerEvents),
 ) -> Result<LogTask, String> {
     let host = context.storage.host.clone();
     let opening = {
-        let (context, committee, host) = (context.clone(), committee.clone(), host.clone());
+        let (context, genesis, host) = (context.clone(), chain.first().clone(), host.clone());
         host.clone().spawn_blocking(move || {
             let kept = evidence::kept(&context).map_err(|error| error.to_string())?;
-            Ok((kept, open_blocking(&context, &committee, &host)?))
+            Ok((kept, open_blocking(&context, &genesis, &host)?))
         })
     };
     let opened: Result<_, String> = opening.await.map_err(|error| error.to_string())?;
@@ -70,9 +74,9 @@ pub(super) async fn open(
         let voting = "this replica votes in the log again once it cannot contradict what it may have signed before";
         context.reports.report(Event::Trouble(format!("log: {loss}; {voting}")));
     }
-    let members = committee.record().members().iter().map(|member| member.node_key).collect();
-    network.join(context.identity.keys.node.clone(), committee.cluster(), members);
-    let answers = Answers::new(context.clone(), committee.clone(), disk.blocks().clone());
+    let nodes = nodes_of(core.applied().machine().membership());
+    network.join(context.identity.keys.node.clone(), chain.cluster(), nodes.clone());
+    let answers = Answers::new(context.clone(), chain.cluster(), disk.blocks().clone());
     let (reads, read) = mpsc::channel(super::task::READS);
     let mut task = LogTask {
         context: context.clone(),
@@ -81,6 +85,9 @@ pub(super) async fn open(
         disk,
         completions,
         calls,
+        ops,
+        committees: context.identity.committees.follow(),
+        nodes,
         network,
         events,
         answers,
@@ -95,13 +102,24 @@ pub(super) async fn open(
     Ok(task)
 }
 
+/// The nodes that exchange messages about the log: the members, and those that join. Those that leave stay until the handoff is signed.
+pub(super) fn nodes_of(membership: &Membership) -> Vec<NodeKey> {
+    let committee = membership.committee().record();
+    let members = committee.members().iter().map(|member| member.node_key);
+    let next = membership.running().map(|running| running.members(committee)).unwrap_or_default();
+    let mut nodes: Vec<_> = members.chain(next.into_iter().map(|member| member.node_key)).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    nodes
+}
+
 struct Opened {
     opened: OpenedLog,
-    core: LogCore<Notes>,
+    core: LogCore<ClusterState>,
     outputs: Vec<LogOutput>,
 }
 
-fn open_blocking(context: &LogContext, committee: &Committee, host: &Host) -> Result<Opened, String> {
+fn open_blocking(context: &LogContext, committee: &Arc<Committee>, host: &Host) -> Result<Opened, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let (identity, folder) = (&context.identity, context.folder());
     let owner = LogOwner { cluster: committee.cluster(), node_key: identity.node_key() };
@@ -109,7 +127,7 @@ fn open_blocking(context: &LogContext, committee: &Committee, host: &Host) -> Re
     let keys = committee.record().members().iter().map(|member| member.node_key);
     let founders = LogMembers::new(committee.record().epoch(), keys).ok_or("the committee has no members")?;
     let applied = match opened.applied.take() {
-        None => Applied::genesis(owner.cluster, founders, Notes::default()),
+        None => Applied::genesis(owner.cluster, founders, ClusterState::founded(committee.clone())),
         Some(found) => Applied::decode(&found.state, owner.cluster, founders).map_err(|error| text(&error))?,
     };
     let from = (applied.height() + 1).saturating_sub(RECENT).max(1);

@@ -5,19 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::link::NodeKey;
-use vouch_core::log::{Evidence, OpId, SignedOp};
+use vouch_core::log::{Evidence, Op, OpId, SignedOp};
 use vouch_core::message::{Code, Message};
+use vouch_node_core::cluster_state::ClusterState;
 use vouch_node_core::log::LogCore;
 use vouch_node_core::log::interface::{DecidedBlock, LogInput, LogOutput, LogStop, WriteId};
-use vouch_node_core::log::notes::Notes;
+use vouch_node_core::log::members::LogMembers;
 use vouch_node_core::log::wire::LogMessage;
 use vouch_node_core::replica::Event;
 use vouch_node_core::replica::log_calls::{LogCall, OpCaller, OpCallers};
 
 use super::answers::{Answer, Answers};
+use super::opening::nodes_of;
 use super::status::abstains;
 use super::{Call, LogContext, ReplicaLog, Tip, conversion, evidence};
+use crate::latest::Follower;
 use crate::link::Outgoing;
 use crate::log::disk::{LogCompletion, LogDisk, LogRequest};
 use crate::notices::Notice;
@@ -35,10 +39,15 @@ pub(super) struct LogTask {
     pub(super) context: Arc<LogContext>,
     pub(super) log: Arc<ReplicaLog>,
     /// `None` only while it decides.
-    pub(super) core: Option<Box<LogCore<Notes>>>,
+    pub(super) core: Option<Box<LogCore<ClusterState>>>,
     pub(super) disk: LogDisk,
     pub(super) completions: mpsc::Receiver<LogCompletion>,
     pub(super) calls: mpsc::Receiver<Call>,
+    /// The replica's own ops.
+    pub(super) ops: mpsc::Receiver<Op>,
+    pub(super) committees: Follower<Option<CommitteeChain>>,
+    /// The nodes that this one exchanges messages with.
+    pub(super) nodes: Vec<NodeKey>,
     pub(super) network: PeerNetwork,
     pub(super) events: PeerEvents,
     pub(super) answers: Answers,
@@ -58,6 +67,8 @@ enum Woken {
     Peer(PeerEvent),
     Read(LogInput),
     Called(Call),
+    Wanted(Op),
+    Committees,
     Answered(Answer),
     Tick,
 }
@@ -102,6 +113,8 @@ impl LogTask {
             Some(read) = self.read.recv() => Woken::Read(read),
             answer = self.answers.next() => Woken::Answered(answer),
             Some(call) = self.calls.recv() => Woken::Called(call),
+            Some(op) = self.ops.recv() => Woken::Wanted(op),
+            Ok(()) = self.committees.changed() => Woken::Committees,
             () = tick => Woken::Tick,
         }
     }
@@ -137,9 +150,19 @@ impl LogTask {
             },
             Woken::Read(input) => vec![input],
             Woken::Called(call) => self.called(call),
+            Woken::Wanted(op) => vec![LogInput::SubmitAny(op)],
+            Woken::Committees => self.members_by_chain().into_iter().collect(),
             Woken::Answered(answer) => self.answered(answer),
             Woken::Tick => vec![LogInput::Tick],
         }
+    }
+
+    /// The members of the current epoch, by the chain of committees.
+    pub(super) fn members_by_chain(&mut self) -> Option<LogInput> {
+        let chain = self.committees.see()?;
+        let record = chain.current().record();
+        let keys = record.members().iter().map(|member| member.node_key);
+        LogMembers::new(record.epoch(), keys).map(LogInput::Members)
     }
 
     fn called(&mut self, Call { caller, call, replies }: Call) -> Vec<LogInput> {
@@ -209,7 +232,14 @@ impl LogTask {
             (status.height, status.time) = (tip.height, tip.time);
             (status.waiting, status.abstains) = (waiting, abstains(voting));
         });
-        if self.log.tip.get() != Some(tip) {
+        if self.log.tip.get() != Some(tip) || tip.height == 0 {
+            let membership = core.applied().machine().membership();
+            let nodes = nodes_of(membership);
+            if nodes != self.nodes {
+                self.nodes.clone_from(&nodes);
+                self.network.set_members(nodes);
+            }
+            self.log.membership.replace(Some(Arc::new(membership.clone())));
             self.log.tip.replace(Some(tip));
         }
     }
@@ -315,7 +345,8 @@ impl LogTask {
 
     fn keep_evidence(&self, found: Evidence) {
         let (context, status) = (self.context.clone(), self.log.status.clone());
-        let (chain, member) = (self.answers.committee().clone().into(), found.member());
+        let Some(chain) = self.context.identity.chain() else { return };
+        let member = found.member();
         self.context.storage.host.spawn_blocking(move || match evidence::keep(&context, &chain, found) {
             Ok(None) => {}
             Ok(Some(name)) => {

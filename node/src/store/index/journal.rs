@@ -33,7 +33,7 @@ pub enum EnteredOnce {
 pub struct JournalEntry {
     /// The statement's kind.
     pub kind: u16,
-    /// Its time of issue, or the height that it is about; 0 if the kind has neither.
+    /// Its time of issue, or the height that it is about; the epoch of its committee if the kind has neither.
     pub ordinal: u64,
     /// The statement's identity.
     pub statement: StatementId,
@@ -42,7 +42,11 @@ pub struct JournalEntry {
 impl JournalEntry {
     /// The entry of a statement.
     pub fn of<B: Body>(statement: &Statement<B>) -> Self {
-        Self { kind: B::KIND, ordinal: statement.body().ordinal().unwrap_or(0), statement: statement.id() }
+        Self {
+            kind: B::KIND,
+            ordinal: statement.body().ordinal().unwrap_or(statement.epoch()),
+            statement: statement.id(),
+        }
     }
 
     /// Entries of this kind with a lesser ordinal are dropped; `None`: all are kept.
@@ -95,6 +99,15 @@ pub(in super::super) fn enter_once(entry: JournalEntry) -> impl Change<EnteredOn
 }
 
 impl Index {
+    /// See [`super::super::Store::latest_signed`].
+    pub(in super::super) fn latest_signed(&self, kind: u16) -> Result<Option<u64>, DurableError> {
+        self.0.read(|transaction| {
+            let journal = transaction.open_table(JOURNAL)?;
+            let last = journal.range((kind, 0, [0; 32])..=(kind, u64::MAX, [0xFF; 32]))?.next_back();
+            Ok(last.transpose()?.map(|row| row.0.value().1))
+        })
+    }
+
     /// Deletes the table, as in a folder of an earlier release.
     #[cfg(test)]
     pub(in super::super) fn forget_journal(&self) {

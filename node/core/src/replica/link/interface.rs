@@ -28,6 +28,8 @@ pub struct Moment<'a> {
     pub clock_doubt: Option<&'a str>,
     /// The cluster's committees, once there are any.
     pub chain: Option<&'a CommitteeChain>,
+    /// The latest `issued_at` of a statement of the current committee that this replica signs, once it has promised to stop.
+    pub stops_at: Option<u64>,
 }
 
 impl<'a> Moment<'a> {

@@ -30,18 +30,20 @@ struct LinkWorld {
     committee: Option<Arc<Committee>>,
     wall: u64,
     doubt: Option<&'static str>,
+    stops_at: Option<u64>,
 }
 
 impl LinkWorld {
     fn new() -> Self {
         let fixture = TestCommittee::new(1);
         let committee = Some(fixture.committee.clone());
-        Self { link: ReplicaLink::new(node_key(1), 8), fixture, committee, wall: NOW, doubt: None }
+        Self { link: ReplicaLink::new(node_key(1), 8), fixture, committee, wall: NOW, doubt: None, stops_at: None }
     }
 
     fn handle(&mut self, input: Input<JournalProof>) -> Vec<Output<JournalProof>> {
         let chain = self.committee.clone().map(CommitteeChain::new);
-        let moment = Moment { wall: self.wall, clock_doubt: self.doubt, chain: chain.as_ref() };
+        let moment =
+            Moment { wall: self.wall, clock_doubt: self.doubt, chain: chain.as_ref(), stops_at: self.stops_at };
         self.link.handle(input, &moment)
     }
 
@@ -173,6 +175,25 @@ fn a_batch_that_becomes_too_old_during_a_step_is_refused() {
     world.wall += 30;
     let refused = refusal(world.done(number, confirmed()));
     assert_eq!((refused.code, &refused.subjects[..]), (Code::Expired, &[0][..]));
+}
+
+#[test]
+fn a_replica_that_promised_to_stop_signs_nothing_later() {
+    let mut world = LinkWorld::new();
+    world.stops_at = Some(NOW);
+    let (number, _) = request(world.propose(receipt()));
+    request(world.done(number, confirmed()));
+    for steps in 0..2 {
+        let mut world = LinkWorld::new();
+        if steps == 0 {
+            world.stops_at = Some(NOW - 1);
+            assert_eq!(refusal(world.propose(receipt())).code, Code::NewEpoch);
+            continue;
+        }
+        let (number, _) = request(world.propose(receipt()));
+        world.stops_at = Some(NOW - 1);
+        assert_eq!(refusal(world.done(number, confirmed())).code, Code::NewEpoch, "the promise came in between");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ impl<J> ReplicaLink<J> {
         let checked = match moment.committee() {
             None => Err(Failed::new(stream, Code::NoCommittee, "this replica is in no committee")),
             Some(committee) => check_clock(stream, moment)
+                .and_then(|()| voting::check_stop(stream, proposal.issued_at, moment.stops_at))
                 .and_then(|()| voting::check(stream, proposal.issued_at, &proposal.receipts, moment.wall))
                 .map(|()| self.assignments(committee, &proposal)),
         };
@@ -36,6 +37,7 @@ impl<J> ReplicaLink<J> {
         // Reading large blobs takes minutes, so check again.
         let still_open = || {
             check_clock(stream, moment)?;
+            voting::check_stop(stream, issued_at, moment.stops_at)?;
             voting::check_again(stream, issued_at, &receipts, moment.wall)
         };
         let next = match (completion, moment.committee()) {

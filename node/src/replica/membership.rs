@@ -1,0 +1,151 @@
+//! The replica's part in changes of members: does what the log's state says is due, and follows when an epoch begins.
+
+mod approving;
+mod performing;
+mod stops;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use vouch_core::chain::EpochLink;
+use vouch_core::statement::StatementId;
+use vouch_node_core::membership::{Duty, Membership, OwnState};
+use vouch_node_core::replica::Event;
+
+use super::clock_watch::ClockWatch;
+use super::context::{OwnIdentity, Reports, Storage};
+use super::log::ReplicaLog;
+use crate::latest::Closed;
+pub(super) use approving::Approving;
+pub(super) use stops::Stops;
+pub use stops::StopsError;
+
+/// Interval at which duties are looked at without news. An op that got lost is made again.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Votes for statements of an epoch are given until this many seconds after its closing; then its vote key is erased.
+const VOTES_END: u64 = 60;
+
+/// What changes of members use of the replica.
+pub(super) struct MembershipContext {
+    pub(super) identity: Arc<OwnIdentity>,
+    pub(super) reports: Arc<Reports>,
+    pub(super) storage: Storage,
+    pub(super) clock: Arc<ClockWatch>,
+    pub(super) log: Arc<ReplicaLog>,
+    pub(super) approving: Arc<Approving>,
+    pub(super) stops: Arc<Stops>,
+}
+
+impl MembershipContext {
+    /// Does what is due, whenever the state changes and every two seconds. Never completes.
+    pub(super) async fn run(self: Arc<Self>) {
+        let mut states = self.log.follow_membership();
+        let mut reported = None;
+        loop {
+            if let Some(state) = states.see() {
+                self.follow(&state).await;
+                self.report(&state, &mut reported);
+                for duty in self.duties(&state) {
+                    if let Err(why) = self.perform(&state, duty).await {
+                        self.trouble(&why);
+                    }
+                }
+            }
+            if let Ok(Err(Closed)) = self.storage.host.timeout(LOOK_EVERY, states.changed()).await {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    fn trouble(&self, why: &str) {
+        self.reports.report(Event::Trouble(format!("change of members: {why}")));
+    }
+
+    /// The wall clock, unless it is in doubt.
+    fn unix_seconds(&self) -> Option<u64> {
+        let now = self.storage.host.unix_seconds();
+        self.clock.doubt().is_none().then_some(now)
+    }
+
+    fn duties(&self, state: &Membership) -> Vec<Duty> {
+        let (node_key, wall) = (self.identity.node_key(), self.storage.host.unix_seconds());
+        let holds_everything = self.storage.repairs.progress(wall).lacking == Some(0);
+        let own = OwnState { node_key: &node_key, unix_seconds: self.unix_seconds(), holds_everything };
+        state.duties(own, |change| self.approving.approves(change))
+    }
+
+    /// Takes over an epoch that has begun, and erases the vote keys of those that are over.
+    async fn follow(&self, state: &Arc<Membership>) {
+        let (Some(start), Some(chain)) = (state.start(), self.identity.chain()) else { return };
+        let record = state.committee().record();
+        let (epoch, known) = (record.epoch(), chain.current().record().epoch());
+        // Epochs that this log skipped come from the servers.
+        if epoch == known + 1 {
+            let (handoff, seal) = (start.handoff.clone(), start.seal);
+            let link = EpochLink { handoff, committee: record.clone(), seal };
+            match self.identity.extend(&self.storage, vec![link]).await {
+                Ok(()) => self.reports.report(Event::Log(format!("epoch {epoch} begins, with {} members", record.n()))),
+                Err(why) => self.trouble(&why),
+            }
+        }
+        let is_over = self.unix_seconds().is_some_and(|now| now > start.handoff.claim.closing + VOTES_END);
+        if epoch <= known
+            && is_over
+            && let Err(why) = self.identity.erase_vote_keys_before(&self.storage, epoch).await
+        {
+            self.trouble(&why);
+        }
+    }
+
+    /// Says how far a change is, once for each step.
+    fn report(&self, state: &Membership, reported: &mut Option<Step>) {
+        let step = Step::of(state);
+        if *reported != Some(step) {
+            *reported = Some(step);
+            if let Some(text) = step.text(state) {
+                self.reports.report(Event::Log(text));
+            }
+        }
+    }
+}
+
+/// How far a change of members is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Idle(u64),
+    Running(u64),
+    Fixed(u64),
+    Decided(u64),
+    Closing(u64),
+    Sealed(StatementId),
+}
+
+impl Step {
+    fn of(state: &Membership) -> Self {
+        let epoch = state.committee().record().epoch();
+        let Some(running) = state.running() else {
+            let seal = state.sealing().and_then(|sealing| sealing.seal);
+            return seal.map_or(Self::Idle(epoch), Self::Sealed);
+        };
+        match (&running.next, running.decided()) {
+            (None, _) => Self::Running(epoch),
+            (Some(_), None) => Self::Fixed(epoch),
+            (Some(_), Some((_, decided))) if decided.handoff.is_none() => Self::Decided(epoch),
+            (Some(_), Some(_)) => Self::Closing(epoch),
+        }
+    }
+
+    fn text(self, state: &Membership) -> Option<String> {
+        let next = state.committee().record().epoch() + 1;
+        Some(match self {
+            Self::Idle(_) => return None,
+            Self::Running(_) => {
+                format!("change {} is approved: members offer keys for epoch {next}", state.running()?.id)
+            }
+            Self::Fixed(_) => format!("the committee of epoch {next} waits to be accepted"),
+            Self::Decided(_) => format!("the committee of epoch {next} is decided"),
+            Self::Closing(epoch) => format!("epoch {epoch} closes; the handoff is being signed"),
+            Self::Sealed(_) => format!("epoch {} is sealed", next.saturating_sub(2)),
+        })
+    }
+}

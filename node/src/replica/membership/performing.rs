@@ -1,0 +1,128 @@
+//! Performs the duties: checks what is signed, makes it durable, signs, and hands the op to the log.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use vouch_core::bls::{VoteSecretKey, VoteSignature};
+use vouch_core::committee::KeyOffer;
+use vouch_core::log::Op;
+use vouch_core::membership::{CertifiedStatement, MembershipOp, NodeVote};
+use vouch_core::message::{ListFilter, ListPosition};
+use vouch_core::statement::{Body, Statement, Stored};
+use vouch_node_core::membership::{Duty, Membership};
+
+use super::MembershipContext;
+use crate::store::StoreError;
+
+/// An op about members that the log has not decided within this time is made again, in seconds.
+const OP_LASTS: u64 = 60;
+/// A member stops so much after its clock, in seconds, that it contradicts no vote that it is giving: it votes for statements that were
+/// issued at most 60 s after its clock.
+const STOP_AHEAD: u64 = 61;
+/// Size in bytes of the pages in which the certificates of an epoch are read.
+const PAGE: usize = 1 << 20;
+/// Maximum number of ops with certificates that are handed to the log at once.
+const OPS_AT_ONCE: usize = 16;
+
+impl MembershipContext {
+    pub(super) async fn perform(&self, state: &Arc<Membership>, duty: Duty) -> Result<(), String> {
+        let committee = state.committee().record();
+        let (epoch, node_key) = (committee.epoch(), self.identity.node_key());
+        let node = self.identity.keys.node.clone();
+        let op = match duty {
+            Duty::Approve { change, number } => {
+                MembershipOp::Approve(NodeVote::Approve { change, number }.sign(committee, &node))
+            }
+            Duty::Offer => {
+                let vote = self.identity.create_vote_key(&self.storage, epoch + 1).await?;
+                let state = state.clone();
+                let offer = self.on_thread(move || KeyOffer::new(state.committee().record(), &node, &vote)).await?;
+                MembershipOp::Offer(Box::new(offer))
+            }
+            Duty::Fix { change } => MembershipOp::Fix { change },
+            Duty::Accept(statement) => {
+                let next = state.running().and_then(|running| running.next.as_ref());
+                let next = next.ok_or("no committee waits to be accepted")?.committee.record();
+                let member = next.position(&node_key).and_then(|position| next.member(position));
+                let vote_key = member.ok_or("this replica is not in the next committee")?.vote_key;
+                let key = self.identity.vote_key_of(&vote_key).ok_or("the vote key of the next epoch is missing")?;
+                let signature = self.on_thread(move || statement.sign(&key)).await?;
+                MembershipOp::Accept { node_key, signature }
+            }
+            Duty::Stop => {
+                let Some(now) = self.unix_seconds() else { return Ok(()) };
+                let (storage, stops) = (self.storage.clone(), self.stops.clone());
+                let stopping = self.storage.on_disk(move || {
+                    let latest = storage.store.latest_signed(Stored::KIND)?.unwrap_or(0);
+                    let until = latest.max(now + STOP_AHEAD);
+                    Ok(stops.stop(storage.host.disk(), epoch, until)?)
+                });
+                let until = stopping.await.map_err(|error: StoreError| error.to_string())?;
+                MembershipOp::Stop(NodeVote::Stop { until }.sign(committee, &node))
+            }
+            Duty::SignHandoff(statement) => {
+                let signature = self.sign_once(*statement, epoch).await?;
+                MembershipOp::SignHandoff { node_key, signature }
+            }
+            Duty::ReportCertificates => return self.report_certificates(state).await,
+            Duty::SignSeal(statement) => {
+                let signature = self.sign_once(*statement, epoch).await?;
+                MembershipOp::SignSeal { node_key, signature }
+            }
+        };
+        self.submit(&op);
+        Ok(())
+    }
+
+    fn submit(&self, op: &MembershipOp) {
+        let host = &self.storage.host;
+        // Cannot fail: every op about members fits.
+        if let Ok(op) = Op::new(op.kind(), host.random(), host.unix_seconds() + OP_LASTS, op.body()) {
+            self.log.submit(op);
+        }
+    }
+
+    async fn on_thread<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+        self.storage.host.spawn_blocking(work).await.map_err(|error| error.to_string())
+    }
+
+    /// Signs a statement of which a member signs one in each epoch. What it says follows from the log, which this node executed.
+    async fn sign_once<B: Body>(&self, statement: Statement<B>, epoch: u64) -> Result<VoteSignature, String> {
+        let key: Arc<VoteSecretKey> = self.identity.vote_key(epoch).ok_or("the vote key of the epoch is missing")?;
+        let journalled = self.storage.store.enter_once(statement).await.map_err(|error| error.to_string())?;
+        self.on_thread(move || journalled.sign(&key)).await
+    }
+
+    /// Hands the log the certificates of the ended epoch that it lacks, or says that none is missing.
+    async fn report_certificates(&self, state: &Arc<Membership>) -> Result<(), String> {
+        let Some(sealing) = state.sealing() else { return Ok(()) };
+        let (sealed, known) = (sealing.committee.clone(), sealing.statements.clone());
+        let (store, own) = (self.storage.store.clone(), self.identity.node_key());
+        let reading = self.storage.on_disk(move || {
+            let (mut missing, mut seen) = (Vec::new(), BTreeSet::new());
+            let mut from = ListPosition::default();
+            loop {
+                let page = store.list(from, ListFilter::All, &own, PAGE)?;
+                for certificate in page.certificates.iter().filter(|one| one.committee == sealed.record().digest()) {
+                    if let Some(statement) = CertifiedStatement::of(certificate, sealed.record()) {
+                        let id = Statement::new(sealed.record(), statement.body).id();
+                        if !known.contains(&id) && seen.insert(id) {
+                            missing.push(statement);
+                        }
+                    }
+                }
+                if !page.more {
+                    return Ok(missing);
+                }
+                from = page.end;
+            }
+        });
+        let missing = reading.await.map_err(|error: StoreError| error.to_string())?;
+        if missing.is_empty() {
+            let vote = NodeVote::SealReady.sign(state.committee().record(), &self.identity.keys.node);
+            self.submit(&MembershipOp::SealReady(vote));
+        }
+        MembershipOp::certified(missing).iter().take(OPS_AT_ONCE).for_each(|op| self.submit(op));
+        Ok(())
+    }
+}
