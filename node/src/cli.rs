@@ -19,6 +19,7 @@ mod put_many;
 mod store_option;
 mod streams;
 mod trust;
+mod upgrade;
 mod usage;
 mod verdicts;
 mod verify;
@@ -37,7 +38,7 @@ use crate::host::files::{self, Target};
 use crate::host::signals;
 use args::{
     Cli, ClientArgs, Command, CompareArgs, DemoArgs, ForgetArgs, GetArgs, InspectArgs, KeygenArgs, LogCommandArgs,
-    MaintainArgs, PutArgs, ReplicaArgs, ServerArgs, TrustArgs, VerifyArgs,
+    MaintainArgs, PutArgs, ReplicaArgs, ServerArgs, TrustArgs, UpgradeArgs, VerifyArgs,
 };
 
 /// Why a command failed, what to do next, and the exit code.
@@ -116,6 +117,7 @@ impl Command {
             Self::Log(args) => args.command.server().json,
             Self::Inspect(args) => args.json,
             Self::Compare(args) => args.json,
+            Self::Upgrade(args) => args.json,
             Self::Keygen(args) => args.json,
             Self::Status(args) | Self::Du(args) | Self::Scrub(args) => args.json,
             Self::Server(_) | Self::Replica(_) | Self::Client(_) | Self::Forget(_) | Self::Demo(_) => false,
@@ -190,6 +192,7 @@ async fn run(command: Command) -> Result<u8, Failure> {
         Command::Verify(args) => verify::verify(host, args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::Upgrade(args) => upgrade::upgrade(host, args).await,
         Command::Log(args) => Box::pin(log_commands::log(host, args)).await,
         Command::Keygen(args) => nodes::keygen(host, &args),
         Command::Forget(args) => trust::forget(host, args),

@@ -44,6 +44,8 @@ pub(super) enum Command {
     Inspect(InspectArgs),
     /// Find out whether the committees in two bundles contradict each other
     Compare(CompareArgs),
+    /// Add to a bundle the committees that followed since it was made
+    Upgrade(UpgradeArgs),
     /// Read the cluster's ordered log, verified, or write a note to it
     Log(LogCommandArgs),
     /// Create a replica's keys, or show the public keys if they exist
@@ -305,6 +307,24 @@ pub(super) struct CompareArgs {
     /// Replace an existing file
     #[arg(long)]
     pub(super) force: bool,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UpgradeArgs {
+    /// Bundle of a file
+    #[arg(value_name = "BUNDLE")]
+    pub(super) bundle: PathBuf,
+    /// Address of a server of its cluster, HOST:PORT. It need not be trusted
+    #[arg(short, long, value_name = "ADDRESS")]
+    pub(super) server: String,
+    #[command(flatten)]
+    pub(super) trust: TrustArgs,
+    /// Where to write the bundle [default: in place of the old one]
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
     /// Print one JSON object instead of text
     #[arg(long)]
     pub(super) json: bool,
