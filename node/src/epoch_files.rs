@@ -59,7 +59,7 @@ pub enum EpochFileError {
         /// The folder.
         folder: PathBuf,
         /// What is wrong.
-        error: ChainError,
+        error: Box<ChainError>,
     },
 }
 
@@ -92,7 +92,7 @@ pub fn load(
         }
         links.push(read(disk, &folder, epoch)?);
     }
-    let chain = genesis.extended(links).map_err(|error| EpochFileError::Chain { folder, error })?;
+    let chain = genesis.extended(links).map_err(|error| EpochFileError::Chain { folder, error: Box::new(error) })?;
     Ok(Some(chain))
 }
 

@@ -1,5 +1,7 @@
 //! A node's secret keys, one file each: 64 hexadecimal digits and a line feed.
 
+mod epoch_keys;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use crate::host::Host;
 use crate::host::disk::Disk;
 use crate::host::files::FileError;
 use crate::log::unused;
+pub use epoch_keys::{EpochVoteKey, VoteKeys, vote_key_name};
 
 pub(crate) const NODE_KEY: &str = "node.key";
 pub(crate) const VOTE_KEY: &str = "vote.key";
@@ -68,29 +71,29 @@ pub enum KeyError {
 pub struct ReplicaKeys {
     /// The node key, for links.
     pub node: Arc<NodeSecretKey>,
-    /// The vote key, for statements.
+    /// The vote key of the genesis, `vote.key`. If it was erased, the oldest one.
     pub vote: VoteSecretKey,
+    /// All vote keys, for statements.
+    pub votes: VoteKeys,
 }
 
 impl ReplicaKeys {
-    /// Reads `node.key` and `vote.key` in `folder`. Creates a missing one. A new node key gets the mark that its log was never used.
+    /// Reads `node.key` and the vote keys in `folder`. Creates a missing `node.key`, and `vote.key` if there is no vote key. A new node key gets the mark that its log was never used.
     ///
     /// # Errors
     /// See [`KeyError`].
     pub fn open_or_create(host: &Host, folder: &Path) -> Result<Self, KeyError> {
-        let bytes = open_or_create(host.disk(), folder, NODE_KEY, || {
+        let bytes = read_or_create(host.disk(), folder, NODE_KEY, || {
             let bytes = host.random();
             unused::mark(host.disk(), folder, &NodeSecretKey::from_bytes(&bytes).node_key())?;
             Ok(bytes)
         })?;
         let node = Arc::new(NodeSecretKey::from_bytes(&bytes));
+        let votes = VoteKeys::open_or_create(host, folder)?;
         let path = folder.join(VOTE_KEY);
-        let value = |cause| KeyError::Value { path: path.clone(), cause };
-        let bytes = open_or_create(host.disk(), folder, VOTE_KEY, || {
-            Ok(VoteSecretKey::generate(&host.random()).map_err(value)?.to_bytes())
-        })?;
-        let vote = VoteSecretKey::from_bytes(&bytes).map_err(value)?;
-        Ok(Self { node, vote })
+        // There is always one.
+        let oldest = votes.oldest().map_or([0; 32], |oldest| oldest.secret.to_bytes());
+        Ok(Self { node, vote: read_vote_key(&path, &oldest)?, votes })
     }
 }
 
@@ -99,11 +102,15 @@ impl ReplicaKeys {
 /// # Errors
 /// See [`KeyError`].
 pub fn open_or_create_node_key(host: &Host, folder: &Path) -> Result<NodeSecretKey, KeyError> {
-    let bytes = open_or_create(host.disk(), folder, NODE_KEY, || Ok(host.random()))?;
+    let bytes = read_or_create(host.disk(), folder, NODE_KEY, || Ok(host.random()))?;
     Ok(NodeSecretKey::from_bytes(&bytes))
 }
 
-fn open_or_create(
+fn read_vote_key(path: &Path, bytes: &[u8; 32]) -> Result<VoteSecretKey, KeyError> {
+    VoteSecretKey::from_bytes(bytes).map_err(|cause| KeyError::Value { path: path.to_owned(), cause })
+}
+
+fn read_or_create(
     disk: &dyn Disk,
     folder: &Path,
     name: &str,

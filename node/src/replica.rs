@@ -5,7 +5,6 @@ pub mod clock_watch;
 mod config;
 mod context;
 pub mod control;
-mod epoch_keys;
 mod founding;
 mod identity;
 mod last_votes;
@@ -13,6 +12,7 @@ mod link;
 mod load;
 mod log;
 mod membership;
+mod own_identity;
 mod peers;
 mod put_workers;
 pub mod repair;
@@ -183,7 +183,7 @@ impl Replica {
         let (place, blobs) =
             blob_location::take(host.disk(), data.path(), config.location.as_ref(), &config.credentials, owner)?;
         let store = Store::open(&host, data.path(), &store::StoreConfig { place, ..config.store })?;
-        let identity = Arc::new(OwnIdentity::new(keys, name, chain));
+        let identity = Arc::new(OwnIdentity::new((host.clone(), data.path()), keys, name, chain));
         let reports = Arc::new(Reports::new(&config.servers, reporter));
         let storage = Storage {
             host: host.clone(),
@@ -223,7 +223,13 @@ impl Replica {
         });
         let link = Arc::new(LinkContext {
             clock,
-            foundings: Arc::new(Foundings::new(host, folder, identity.clone(), reports.clone(), founding)),
+            foundings: Arc::new(Foundings::new(
+                host,
+                folder,
+                identity.clone(),
+                reports.clone(),
+                (founding, config.joins),
+            )),
             identity,
             reports,
             storage,

@@ -8,6 +8,7 @@ mod client_put;
 mod config;
 mod core_performer;
 mod endorse;
+mod epochs;
 mod founding;
 mod get_performer;
 mod guard;
@@ -58,6 +59,7 @@ use certificate_lists::CertificateLists;
 use client_link::ClientLinkContext;
 pub use config::ServerConfig;
 use core_performer::CorePerformer;
+use epochs::ServerEpochs;
 use founding::ServerFoundings;
 use get_performer::GetService;
 use guard::Guard;
@@ -149,11 +151,13 @@ impl Server {
         let core = ServerCore::new(chain, config.batching, config.deadlines.voting, members.numbers().clone());
         let core = Arc::new(CorePerformer::new(core, members.clone(), certificates.clone(), reports.clone()));
         let founding = ServerFounding::new(config.wanted.clone(), founded);
+        let epochs = ServerEpochs::new(core.clone(), members.clone(), reports.clone(), folder.clone());
+        let epochs = Arc::new(epochs);
         let foundings = ServerFoundings::new(founding, core.clone(), members.clone(), reports.clone(), folder);
         let foundings = Arc::new(foundings);
         let guard = Arc::new(Guard::new(&host, &config, n));
         let (log, log_inputs) = ServerLog::new(members.clone(), core.clone());
-        let parts = ServerParts { host, core, members, foundings, certificates, guard, reports, log };
+        let parts = ServerParts { host, core, members, foundings, epochs, certificates, guard, reports, log };
         Ok(parts.server(key, config, log_inputs))
     }
 
@@ -190,6 +194,7 @@ struct ServerParts {
     core: Arc<CorePerformer>,
     members: MemberLinks,
     foundings: Arc<ServerFoundings>,
+    epochs: Arc<ServerEpochs>,
     certificates: Arc<CertificateLists>,
     guard: Arc<Guard>,
     reports: Arc<ServerReports>,
@@ -247,6 +252,7 @@ impl ServerParts {
             core: self.core.clone(),
             members: self.members.clone(),
             foundings: self.foundings.clone(),
+            epochs: self.epochs.clone(),
             certificates: self.certificates.clone(),
             guard: self.guard.clone(),
             reports: self.reports.clone(),

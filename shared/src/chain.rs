@@ -5,6 +5,8 @@ mod error;
 #[cfg(feature = "nodes")]
 mod fork;
 mod link;
+#[cfg(feature = "nodes")]
+mod update;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +21,8 @@ pub use error::ChainError;
 #[cfg(feature = "nodes")]
 pub use fork::ChainComparison;
 pub use link::EpochLink;
+#[cfg(feature = "nodes")]
+pub use update::ChainUpdate;
 
 /// A member of one epoch's committee. The same index means another member in another epoch, so an index that is kept for longer
 /// than one message must be kept with its epoch. To name a member across epochs, use its node key.

@@ -8,6 +8,7 @@ mod chunk_proofs;
 mod clocks;
 mod committees;
 mod damaged_index;
+mod epochs;
 mod failure_reasons;
 mod fairness;
 mod first_edition;

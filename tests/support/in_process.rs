@@ -61,6 +61,7 @@ pub struct InProcess {
     address: String,
     server: Option<Running<server::Event>>,
     replicas: BTreeMap<usize, Running<replica::Event>>,
+    change_replica: fn(&mut ReplicaConfig),
 }
 
 impl InProcess {
@@ -75,12 +76,28 @@ impl InProcess {
         let mut config = server::ServerConfig::new(root.path().join("server"));
         config.quorum_wait = Duration::from_millis(300);
         change(&mut config);
-        let mut cluster = Self { root, config, address: "127.0.0.1:0".into(), server: None, replicas: BTreeMap::new() };
+        let (address, replicas) = ("127.0.0.1:0".into(), BTreeMap::new());
+        let mut cluster = Self { root, config, address, server: None, replicas, change_replica: |_| {} };
         cluster.start_server().await;
         for number in 0..n {
             cluster.start_replica(number).await;
         }
         cluster
+    }
+
+    /// Changes the server's configuration, from its next start.
+    pub fn configure(&mut self, change: impl FnOnce(&mut server::ServerConfig)) {
+        change(&mut self.config);
+    }
+
+    /// Changes the configuration of replicas, from their next start.
+    pub fn configure_replicas(&mut self, change: fn(&mut ReplicaConfig)) {
+        self.change_replica = change;
+    }
+
+    /// The server's data folder.
+    pub fn server_folder(&self) -> &Path {
+        &self.config.data
     }
 
     /// `host:port` of the server.
@@ -135,7 +152,8 @@ impl InProcess {
     /// Starts a replica of these servers without waiting.
     pub async fn spawn_replica_at(&self, number: usize, servers: Vec<String>) -> Running<replica::Event> {
         let events = Events::new();
-        let config = ReplicaConfig::new(Data::Folder(self.folder(number)), servers);
+        let mut config = ReplicaConfig::new(Data::Folder(self.folder(number)), servers);
+        (self.change_replica)(&mut config);
         let reporter = events.reporter();
         let replica = retry(|| Replica::open(Host::system(), config.clone(), reporter.clone())).await;
         let (stop, stopped) = oneshot::channel();

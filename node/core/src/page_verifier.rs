@@ -1,9 +1,9 @@
 //! Verifying the certificates in another node's list, with a limit of wrong ones.
 
 use vouch_core::certificate::Certificate;
-use vouch_core::committee::Committee;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::receipt::Receipt;
-use vouch_core::verify::{Invalid, Subject, VerifiedAggregates, verify_certificate_of_batch};
+use vouch_core::verify::{Invalid, Subject, VerifiedAggregates, signing_committee, verify_certificate_of_batch};
 
 /// Number of wrong certificates in one page after which the rest of the list is not read. Each costs a pairing.
 const MAX_INVALID: usize = 16;
@@ -11,15 +11,15 @@ const MAX_INVALID: usize = 16;
 /// Verifies the certificates of one page. Those of one batch share a pairing.
 #[derive(Debug)]
 pub struct PageVerifier<'a> {
-    committee: &'a Committee,
+    chain: &'a CommitteeChain,
     aggregates: VerifiedAggregates,
     invalid: usize,
 }
 
 impl<'a> PageVerifier<'a> {
-    /// A verifier for one page.
-    pub fn new(committee: &'a Committee) -> Self {
-        Self { committee, aggregates: VerifiedAggregates::default(), invalid: 0 }
+    /// A verifier for one page of certificates by any of these committees.
+    pub fn new(chain: &'a CommitteeChain) -> Self {
+        Self { chain, aggregates: VerifiedAggregates::default(), invalid: 0 }
     }
 
     /// Verifies one certificate, for the digest and the length in its own receipt, at the time when it was issued. A list says what
@@ -28,13 +28,21 @@ impl<'a> PageVerifier<'a> {
     /// # Errors
     /// The failed check. The certificate is counted as wrong.
     pub fn verify(&mut self, certificate: &Certificate) -> Result<(), Invalid> {
-        let Receipt { digest, length, .. } = certificate.claim.receipt;
-        let subject = Subject { digest, length: Some(length) };
-        let issued_at = certificate.claim.issued_at;
-        let verified =
-            verify_certificate_of_batch(certificate, self.committee, &subject, issued_at, &mut self.aggregates);
+        let verified = self.verify_one(certificate);
         self.invalid += usize::from(verified.is_err());
         verified
+    }
+
+    fn verify_one(&mut self, certificate: &Certificate) -> Result<(), Invalid> {
+        let Receipt { digest, length, .. } = certificate.claim.receipt;
+        let subject = Subject { digest, length: Some(length) };
+        let got = certificate.claim.issued_at;
+        let committee = signing_committee(certificate, self.chain)?;
+        verify_certificate_of_batch(certificate, committee, &subject, got, &mut self.aggregates)?;
+        match self.chain.closing(certificate.epoch).filter(|closing| got > *closing) {
+            Some(expected) => Err(Invalid::AfterClosing { expected, got }),
+            None => Ok(()),
+        }
     }
 
     /// Whether too many certificates were wrong, so that the rest of the list is not read.
@@ -47,8 +55,8 @@ impl<'a> PageVerifier<'a> {
 ///
 /// # Errors
 /// Too many are wrong. The failed check of the last one.
-pub fn valid_certificates(certificates: Vec<Certificate>, committee: &Committee) -> Result<Vec<Certificate>, Invalid> {
-    let mut verifier = PageVerifier::new(committee);
+pub fn valid_certificates(certificates: Vec<Certificate>, chain: &CommitteeChain) -> Result<Vec<Certificate>, Invalid> {
+    let mut verifier = PageVerifier::new(chain);
     let mut valid = Vec::new();
     for certificate in certificates {
         match verifier.verify(&certificate) {
@@ -65,7 +73,7 @@ mod tests {
     use vouch_core::bls::AggregateSignature;
 
     use super::*;
-    use crate::fixture::{ISSUED, TestCommittee, receipt};
+    use crate::fixture::{ISSUED, TestCommittee, TestEpochs, receipt};
 
     fn forged(certificate: &Certificate) -> Certificate {
         Certificate { signature: AggregateSignature([5; 96]), ..certificate.clone() }
@@ -78,14 +86,14 @@ mod tests {
         let mut moved = valid[0].clone();
         moved.claim.receipt = valid[1].claim.receipt;
         let listed = vec![valid[0].clone(), forged(&valid[1]), valid[1].clone(), moved, valid[2].clone()];
-        assert_eq!(valid_certificates(listed, &committee.committee), Ok(valid));
+        assert_eq!(valid_certificates(listed, &committee.committee.clone().into()), Ok(valid));
     }
 
     #[test]
     fn certificates_that_have_expired_since_are_valid() {
         let committee = TestCommittee::new(4);
         let expired = committee.certify(ISSUED, &[Receipt { expires_at: ISSUED + 1, ..receipt("blob") }]);
-        assert_eq!(valid_certificates(expired.clone(), &committee.committee), Ok(expired));
+        assert_eq!(valid_certificates(expired.clone(), &committee.committee.clone().into()), Ok(expired));
     }
 
     #[test]
@@ -94,8 +102,23 @@ mod tests {
         let valid = committee.certify(ISSUED, &[receipt("blob")]);
         let mut listed = vec![forged(&valid[0]); MAX_INVALID - 1];
         listed.extend(valid.clone());
-        assert_eq!(valid_certificates(listed.clone(), &committee.committee), Ok(valid.clone()));
+        assert_eq!(valid_certificates(listed.clone(), &committee.committee.clone().into()), Ok(valid.clone()));
         listed.push(forged(&valid[0]));
-        assert!(valid_certificates(listed, &committee.committee).is_err());
+        assert!(valid_certificates(listed, &committee.committee.clone().into()).is_err());
+    }
+
+    #[test]
+    fn certificates_of_every_epoch_are_valid_until_its_closing() {
+        let epochs = TestEpochs::new(4, 2);
+        // Epoch k closes at ISSUED + k + 1.
+        let valid: Vec<_> = (0..3).map(|epoch| epochs.certify(epoch, ISSUED, receipt("blob"))).collect();
+        assert_eq!(valid_certificates(valid.clone(), &epochs.chain), Ok(valid));
+        let late = epochs.certify(0, ISSUED + 2, receipt("blob"));
+        let error = PageVerifier::new(&epochs.chain).verify(&late).unwrap_err();
+        assert_eq!(error, Invalid::AfterClosing { expected: ISSUED + 1, got: ISSUED + 2 });
+        let open = epochs.certify(2, ISSUED + 9999, receipt("blob"));
+        assert_eq!(PageVerifier::new(&epochs.chain).verify(&open), Ok(()));
+        let foreign = TestCommittee::new(5).certify_one(ISSUED, receipt("blob"));
+        assert!(matches!(PageVerifier::new(&epochs.chain).verify(&foreign), Err(Invalid::AnotherCommittee { .. })));
     }
 }

@@ -82,6 +82,12 @@ pub(super) fn server(event: &server::Event) {
             committee.cluster(),
             output::count(committee.record().n().into(), "replica")
         ),
+        server::Event::NewEpoch(committee) => info!(
+            "epoch {} of the cluster has begun, with {}; {}",
+            committee.record().epoch(),
+            output::count(committee.record().n().into(), "member"),
+            server::tolerance(committee)
+        ),
         server::Event::Certified(certificate) => info!(
             "certified {}, {}, by {} of {}",
             certificate.claim.receipt.digest,

@@ -211,9 +211,12 @@ impl ClockWatch {
     fn check(&self) -> Duration {
         let (change, next) = {
             let mut state = self.state();
-            if state.committees.is_none()
-                && let Some(chain) = self.identity.chain()
+            let epoch = |chain: &CommitteeChain| chain.current().record().epoch();
+            if let Some(chain) = self.identity.chain()
+                && state.committees.as_ref().is_none_or(|known| epoch(known) != epoch(&chain))
             {
+                // Answers to earlier questions name members of the committee before.
+                state.nonces.clear();
                 // A replica that is not a member signs nothing and has nobody to ask.
                 if self.identity.position(chain.current()).is_some() {
                     state.doubt.join(chain.current().record().n());

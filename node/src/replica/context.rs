@@ -3,54 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use vouch_core::bls::Possession;
-use vouch_core::chain::CommitteeChain;
-use vouch_core::committee::{Committee, MemberName};
 use vouch_core::digest::Digest;
-use vouch_core::link::NodeKey;
 use vouch_node_core::replica::Event;
 
+pub(super) use super::own_identity::OwnIdentity;
 use super::repair_queue::RepairQueue;
 use super::server_links::ServerLinks;
 use crate::data_dir::DataDir;
 use crate::host::Host;
-use crate::keys::ReplicaKeys;
-use crate::latest::Latest;
 use crate::store::{self, Store, StoreError};
 
 /// Takes the replica's events.
 pub type Reporter = Arc<dyn Fn(Event) + Send + Sync>;
-
-/// The replica's keys, its name, and the committees of its cluster.
-pub(super) struct OwnIdentity {
-    pub(super) keys: ReplicaKeys,
-    pub(super) name: MemberName,
-    /// Proof of possession of the vote key. Made once, because it costs as much as a vote and every link sends it.
-    pub(super) possession: Possession,
-    /// The verified committees. Every link follows this value, because its server may have no committee yet.
-    pub(super) committees: Latest<Option<CommitteeChain>>,
-}
-
-impl OwnIdentity {
-    pub(super) fn new(keys: ReplicaKeys, name: MemberName, chain: Option<CommitteeChain>) -> Self {
-        let possession = keys.vote.prove_possession();
-        Self { keys, name, possession, committees: Latest::new(chain) }
-    }
-
-    pub(super) fn node_key(&self) -> NodeKey {
-        self.keys.node.node_key()
-    }
-
-    /// The cluster's committees, once the replica is in one.
-    pub(super) fn chain(&self) -> Option<CommitteeChain> {
-        self.committees.get()
-    }
-
-    /// The replica's index in a committee.
-    pub(super) fn position(&self, committee: &Committee) -> Option<u16> {
-        committee.record().position(&self.node_key())
-    }
-}
 
 /// Passes events on to the operator, and into the status.
 pub(super) struct Reports {
@@ -72,11 +36,10 @@ impl Reports {
     pub(super) fn report_membership(&self, identity: &OwnIdentity) {
         match identity.chain() {
             None => self.report(Event::Waiting),
-            Some(chain) => {
-                if let Some(position) = identity.position(chain.current()) {
-                    self.report(Event::Member(chain.current().clone(), position));
-                }
-            }
+            Some(chain) => match identity.position(chain.current()) {
+                Some(position) => self.report(Event::Member(chain.current().clone(), position)),
+                None => self.report(Event::Standby(chain.cluster().to_string().into())),
+            },
         }
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Foundings {
     identity: Arc<OwnIdentity>,
     reports: Arc<Reports>,
     core: tokio::sync::Mutex<ReplicaFounding>,
+    /// Whether the replica follows a cluster that was founded without it.
+    joins: bool,
     broadcasts: broadcast::Sender<Broadcast>,
     next_link: AtomicU64,
 }
@@ -54,10 +56,10 @@ impl Foundings {
         folder: PathBuf,
         identity: Arc<OwnIdentity>,
         reports: Arc<Reports>,
-        core: ReplicaFounding,
+        (core, joins): (ReplicaFounding, bool),
     ) -> Self {
         let (core, broadcasts) = (tokio::sync::Mutex::new(core), broadcast::Sender::new(QUEUE));
-        Self { host, folder, identity, reports, core, broadcasts, next_link: AtomicU64::new(0) }
+        Self { host, folder, identity, reports, core, joins, broadcasts, next_link: AtomicU64::new(0) }
     }
 
     /// Subscribes a new link. Returns the messages to send first; the subscription has all later ones.
@@ -81,12 +83,17 @@ impl Foundings {
     /// # Errors
     /// The server sent an invalid founding, acceptance or refusal, or this replica's disk failed. The link ends.
     pub(super) async fn handle(&self, link: u64, message: Message) -> Result<Vec<Message>, LinkError> {
+        if self.is_bound_by_later_committees(&message).await {
+            return Ok(Vec::new());
+        }
         match message {
             Message::Founding(shown) => {
                 let founding = self.open(*shown).await?;
                 let (cluster, is_complete) = (founding.record().cluster(), founding.is_complete());
+                let committee = founding.committee().clone();
                 let actions = self.perform(link, |core, keys| core.offer(founding, &keys.node, &keys.vote)).await?;
                 if actions.is_standby && is_complete && self.identity.chain().is_none() {
+                    self.join(committee).await?;
                     self.reports.report(Event::Standby(cluster.to_string().into()));
                 }
                 Ok(actions.reply)
@@ -109,6 +116,37 @@ impl Foundings {
             }
             other => Err(LinkError::unexpected("a founding", &other)),
         }
+    }
+
+    /// Whether a message says nothing to this replica: its cluster has changed its committee, and the message shows that cluster's founding, which was
+    /// complete long ago; or the replica follows a cluster that was founded without it, and accepts no founding any more.
+    async fn is_bound_by_later_committees(&self, message: &Message) -> bool {
+        let Some(chain) = self.identity.chain() else { return false };
+        let is_own = match message {
+            Message::Founding(shown) => shown.genesis.digest() == chain.first().record().digest(),
+            _ => false,
+        };
+        let is_later = chain.current().record().epoch() > 0;
+        (is_own && is_later) || self.core.lock().await.accepted().is_none()
+    }
+
+    /// Follows a cluster that was founded without this replica, if the operator wants that: a later committee may name it. From then on it belongs
+    /// to that cluster.
+    async fn join(&self, genesis: Arc<Committee>) -> Result<(), LinkError> {
+        let core = self.core.lock().await;
+        if !self.joins || core.accepted().is_some() || self.identity.chain().is_some() {
+            return Ok(());
+        }
+        let (disk, folder, record, saved) =
+            (self.host.shared_disk(), self.folder.clone(), core.record().clone(), genesis.clone());
+        // The record says that this replica accepted nothing: without it, the folder would look like one of a founder.
+        let saving = self.host.spawn_blocking(move || identity::save(&*disk, &folder, &record, Some(&saved)));
+        if let Err(error) = saving.await.map_err(broken)? {
+            self.reports.report(Event::Trouble(error.to_string()));
+            return Err(LinkError::violation(Code::Storage, error.to_string()));
+        }
+        self.identity.committees.replace(Some(genesis.into()));
+        Ok(())
     }
 
     /// Verifies a founding that a server sent. If the founding is known, only its new acceptances are verified.

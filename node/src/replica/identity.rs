@@ -10,6 +10,7 @@ use vouch_core::founding::{Founding, RecordError, ReplicaRecord};
 use vouch_core::message::MAX_MESSAGE;
 
 use crate::committee_file::{self, CommitteeFileError};
+use crate::epoch_files::{self, EpochFileError};
 use crate::host::Host;
 use crate::host::disk::Disk;
 use crate::host::files::FileError;
@@ -32,6 +33,9 @@ pub enum IdentityError {
     /// The committee.
     #[error(transparent)]
     Committee(#[from] CommitteeFileError),
+    /// The later committees.
+    #[error(transparent)]
+    Epochs(#[from] EpochFileError),
     /// The disk.
     #[error(transparent)]
     File(#[from] FileError),
@@ -136,12 +140,23 @@ impl Identity {
                 got: committee.record().digest().to_string(),
             });
         }
+        let chain = epoch_files::load(host.disk(), folder, committee.clone().map(CommitteeChain::new))?;
         let bound = committee.as_ref().or(accepted.map(Founding::committee)).cloned();
-        let keys = match &bound {
-            None => ReplicaKeys::open_or_create(host, folder)?,
-            Some(bound) => keys_of_a_member(host, folder, bound.record(), committee.is_some())?,
+        // It has a record, and accepted nothing: it follows a cluster that was founded without it.
+        let follows = record.is_some() && accepted.is_none();
+        let is_later = |chain: &&CommitteeChain| follows || chain.current().record().epoch() > 0;
+        let keys = match (&bound, chain.as_ref().filter(is_later)) {
+            (_, Some(chain)) => keys_of_a_later_epoch(host, folder, chain)?,
+            (None, None) => ReplicaKeys::open_or_create(host, folder)?,
+            (Some(bound), None) => keys_of_a_member(host, folder, bound.record(), committee.is_some())?,
         };
-        if let (Some(committee), None) = (&committee, accepted) {
+        let is_founder = |committee: &Committee| {
+            let own = committee.record().position(&keys.node.node_key());
+            own.and_then(|own| committee.record().member(own)).is_some_and(|own| own.vote_key == keys.vote.vote_key())
+        };
+        if let (Some(committee), None) = (&committee, accepted)
+            && is_founder(committee)
+        {
             let mut founding = Founding::new(committee.clone());
             founding.accept_as(&keys.node.node_key(), &keys.vote);
             let accepted = record.take().unwrap_or_default().with(founding);
@@ -152,14 +167,14 @@ impl Identity {
         let record = record.unwrap_or_default();
         // After a crash between the two files, all acceptances are there: the committee is founded.
         let complete = record.accepted().filter(|accepted| committee.is_none() && accepted.is_complete());
-        let committee = match complete.map(|accepted| accepted.committee().clone()) {
+        let chain = match complete.map(|accepted| accepted.committee().clone()) {
             Some(completed) => {
                 committee_file::save(host.disk(), folder, &completed)?;
-                Some(completed)
+                Some(CommitteeChain::new(completed))
             }
-            None => committee,
+            None => chain,
         };
-        Ok(Self { keys, record, chain: committee.map(CommitteeChain::new) })
+        Ok(Self { keys, record, chain })
     }
 }
 
@@ -233,6 +248,34 @@ fn keys_of_a_member(
     }
 }
 
+/// Reads the keys of a replica whose cluster has changed its committee. If the current committee names it, its key for that committee must be
+/// here. One that the current committee does not name is a standby.
+fn keys_of_a_later_epoch(host: &Host, folder: &Path, chain: &CommitteeChain) -> Result<ReplicaKeys, IdentityError> {
+    let (cluster, is_founded) = (format!("cluster {}", chain.cluster()), true);
+    let path = folder.join(keys::NODE_KEY);
+    if !host.disk().exists(&path)? {
+        return Err(IdentityError::KeyMissing { path, cluster, is_founded });
+    }
+    let found = ReplicaKeys::open_or_create(host, folder)?;
+    let node_key = found.node.node_key();
+    let own_key = |epoch: u64| {
+        let record = chain.record(epoch)?;
+        Some(record.member(record.position(&node_key)?)?.vote_key)
+    };
+    let current = chain.current().record().epoch();
+    let Some(expected) = own_key(current).filter(|expected| found.votes.find(expected).is_none()) else {
+        return Ok(found);
+    };
+    // A member that was away keeps the key of an earlier epoch.
+    let made = (0..=current).rev().take_while(|epoch| own_key(*epoch) == Some(expected)).last().unwrap_or(current);
+    let path = folder.join(keys::vote_key_name(made));
+    if !host.disk().exists(&path)? {
+        return Err(IdentityError::KeyMissing { path, cluster, is_founded });
+    }
+    let got = found.votes.newest().map_or_else(|| "none".to_owned(), |key| key.secret.vote_key().to_string());
+    Err(IdentityError::AnotherKey { path, cluster, expected: format!("vote key {expected}"), got, is_founded })
+}
+
 /// Abandons a founding that was never completed: moves keys and record aside, so that the next start creates new keys. Returns the
 /// folder that they were moved to. The old keys stay bound to that founding.
 ///
@@ -276,6 +319,9 @@ pub(super) fn committee_with(keys: &ReplicaKeys, others: impl IntoIterator<Item 
 
 #[cfg(test)]
 mod tests {
+    use vouch_core::bls::VoteSecretKey;
+    use vouch_fixture::TestEpochs;
+
     use super::*;
     use crate::host::disk::SystemDisk;
 
@@ -380,5 +426,67 @@ mod tests {
         let alone = committee_with(&keys, []).committee;
         committee_file::save(&SystemDisk, folder.path(), &alone).unwrap();
         assert!(matches!(Identity::open(&Host::system(), folder.path()), Err(IdentityError::AnotherCommittee { .. })));
+    }
+
+    /// A folder whose cluster has two later epochs: in the first, the replica has a new key, and in the second, it is a member or not.
+    fn changed(folder: &Path, stays: bool) -> TestEpochs {
+        let keys = Identity::open(&Host::system(), folder).unwrap().keys;
+        let second = keys.votes.create(1).unwrap();
+        let copied = || VoteSecretKey::from_bytes(&second.secret.to_bytes()).unwrap();
+        let (own, other) = (keys.node.node_key(), || (vouch_fixture::node_key(9), vouch_fixture::vote_secret("other")));
+        let mut epochs = TestEpochs::founded(committee_with(&keys, [9]));
+        epochs.change(vouch_fixture::ISSUED, [(own, copied()), other()]);
+        epochs.change(vouch_fixture::ISSUED, [other()].into_iter().chain(stays.then(|| (own, copied()))));
+        committee_file::save(&SystemDisk, folder, epochs.chain.first()).unwrap();
+        epoch_files::save(&SystemDisk, folder, &epochs.chain, 0).unwrap();
+        epochs
+    }
+
+    #[test]
+    fn a_member_of_the_current_committee_needs_its_key_and_no_earlier_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let epochs = changed(folder.path(), true);
+        let opened = || Identity::open(&Host::system(), folder.path());
+        let chain = opened().unwrap().chain.unwrap();
+        assert_eq!(chain.current().record(), epochs.chain.current().record());
+        assert!(opened().unwrap().record.accepted().is_some(), "it accepted the genesis");
+        std::fs::remove_file(folder.path().join("vote.key")).unwrap();
+        opened().unwrap();
+        assert!(!folder.path().join("vote.key").exists(), "the erased key is not made again");
+        let path = folder.path().join("vote-1.key");
+        let key = std::fs::read(&path).unwrap();
+        Host::system().disk().write_durably(&path, format!("{}\n", "07".repeat(32)).as_bytes(), MODE).unwrap();
+        assert!(matches!(opened().unwrap_err(), IdentityError::AnotherKey { path: got, .. } if got == path));
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(opened().unwrap_err(), IdentityError::KeyMissing { path: got, .. } if got == path));
+        std::fs::remove_file(folder.path().join("vote.key")).ok();
+        Host::system().disk().write_durably(&path, &key, MODE).unwrap();
+        opened().unwrap();
+        let node = folder.path().join("node.key");
+        std::fs::remove_file(&node).unwrap();
+        assert!(matches!(opened().unwrap_err(), IdentityError::KeyMissing { path: got, .. } if got == node));
+    }
+
+    #[test]
+    fn a_replica_that_left_or_never_was_a_member_is_a_standby() {
+        let folder = tempfile::tempdir().unwrap();
+        let epochs = changed(folder.path(), false);
+        for name in ["vote.key", "vote-1.key"] {
+            std::fs::remove_file(folder.path().join(name)).unwrap();
+        }
+        let left = Identity::open(&Host::system(), folder.path()).unwrap();
+        assert_eq!(left.chain.unwrap().current().record().epoch(), 2);
+        // A replica that follows the cluster before a later committee names it.
+        let follower = tempfile::tempdir().unwrap();
+        Identity::open(&Host::system(), follower.path()).unwrap();
+        save(&SystemDisk, follower.path(), &ReplicaRecord::default(), Some(epochs.chain.first())).unwrap();
+        let opened = Identity::open(&Host::system(), follower.path()).unwrap();
+        assert!(opened.record.accepted().is_none() && opened.chain.is_some());
+        let stranger = tempfile::tempdir().unwrap();
+        Identity::open(&Host::system(), stranger.path()).unwrap();
+        committee_file::save(&SystemDisk, stranger.path(), epochs.chain.first()).unwrap();
+        epoch_files::save(&SystemDisk, stranger.path(), &epochs.chain, 0).unwrap();
+        let opened = Identity::open(&Host::system(), stranger.path()).unwrap();
+        assert!(opened.record.accepted().is_none() && opened.chain.is_some());
     }
 }

@@ -12,8 +12,9 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
+use vouch_core::chain::EpochLink;
 use vouch_core::link::NodeKey;
-use vouch_core::message::Message;
+use vouch_core::message::{Code, Message};
 use vouch_core::statement::Stored;
 use vouch_node_core::replica::handshake::{Handshake, ProvenServer};
 use vouch_node_core::replica::link::{End, Input, MAX_REQUESTS, Moment, Output, READS_AT_ONCE, ReplicaLink};
@@ -22,6 +23,7 @@ use super::Event;
 use super::context::{OwnIdentity, Storage};
 use super::founding::FoundingSubscription;
 use super::log::LogLink;
+use super::own_identity::ExtendError;
 use super::peers::RelayWay;
 use super::put_workers::PutWorkers;
 use super::repair::{Page, RepairTask};
@@ -57,6 +59,8 @@ struct OpenedLink {
     writer: LinkWriter,
     /// The server's node key.
     server: NodeKey,
+    /// The current epoch when it was opened.
+    epoch: u64,
     /// The messages about foundings that go to all servers.
     foundings: FoundingSubscription,
 }
@@ -64,7 +68,7 @@ struct OpenedLink {
 async fn open(context: &Arc<LinkContext>, address: &str) -> Result<OpenedLink, LinkError> {
     let (mut reader, mut writer) = link::dial(&context.storage.host, address).await?;
     match greet(context, &mut reader, &mut writer).await {
-        Ok((server, foundings)) => Ok(OpenedLink { reader, writer, server, foundings }),
+        Ok((server, epoch, foundings)) => Ok(OpenedLink { reader, writer, server, epoch, foundings }),
         Err(error) => {
             if let Some(failed) = error.to_tell() {
                 link::refuse(reader, writer, failed).await;
@@ -79,10 +83,12 @@ async fn greet(
     context: &Arc<LinkContext>,
     reader: &mut LinkReader,
     writer: &mut LinkWriter,
-) -> Result<(NodeKey, FoundingSubscription), LinkError> {
-    let OwnIdentity { keys, name, possession, .. } = &*context.identity;
-    let cluster = context.identity.chain().map(|chain| chain.cluster());
-    let (mut handshake, hello) = Handshake::begin(keys.node.node_key(), cluster, context.storage.host.random());
+) -> Result<(NodeKey, u64, FoundingSubscription), LinkError> {
+    let OwnIdentity { keys, name, .. } = &*context.identity;
+    let chain = context.identity.chain();
+    let epoch = context.identity.epoch();
+    let nonce = context.storage.host.random();
+    let (mut handshake, hello) = Handshake::begin(keys.node.node_key(), chain.as_ref(), nonce);
     writer.send(hello.encode()).await?;
     let deadline = link::Handshake::begin(&context.storage.host);
     let server = loop {
@@ -91,21 +97,24 @@ async fn greet(
             break server;
         }
     };
-    let mut messages = vec![
-        server.auth(&keys.node),
-        Message::Join { vote_key: keys.vote.vote_key(), possession: *possession, name: *name },
-    ];
-    let ProvenServer { node_key, cluster, .. } = server;
+    let Some(key) = context.identity.joining_key() else {
+        return Err(LinkError::violation(Code::Storage, "this replica has no vote key"));
+    };
+    let (vote_key, possession) = (key.secret.vote_key(), key.possession);
+    let mut messages = vec![server.auth(&keys.node), Message::Join { vote_key, possession, name: *name }];
+    let ProvenServer { node_key, cluster, epoch: theirs, .. } = server;
     let (subscription, shown) = context.foundings.subscribe(cluster).await;
     messages.extend(shown);
+    // A server of no cluster has the founding now, and knows no later epoch.
+    messages.extend(chain.iter().flat_map(|chain| Message::epochs(chain.links_after(theirs))));
     for message in messages {
         writer.send(message.encode()).await?;
     }
-    Ok((node_key, subscription))
+    Ok((node_key, epoch, subscription))
 }
 
 async fn serve(context: &Arc<LinkContext>, address: &str, opened: OpenedLink) -> LinkError {
-    let OpenedLink { mut reader, mut writer, server, foundings } = opened;
+    let OpenedLink { mut reader, mut writer, server, epoch, foundings } = opened;
     let (replies, reply_queue) = mpsc::channel(REPLY_QUEUE);
     let (chunks, chunk_queue) = mpsc::channel(CHUNK_QUEUE);
     let (pages, listed) = mpsc::channel(LIST_QUEUE);
@@ -128,6 +137,7 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: OpenedLink) ->
         core: ReplicaLink::new(context.identity.node_key(), context.max_incoming),
         context: context.clone(),
         address: Arc::from(address),
+        epoch,
         subscription,
         puts: PutWorkers::new(context.storage.clone(), context.receiving.clone(), inputs.clone()),
         replies,
@@ -138,6 +148,7 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: OpenedLink) ->
             storage: context.storage.clone(),
             server,
             number,
+            epoch,
             chunks,
             inputs,
         },
@@ -167,6 +178,7 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: OpenedLink) ->
         biased;
         error = serving => error,
         () = forwarding => LinkError::Closed(String::new()),
+        ended = epoch_ended(&context.identity, epoch) => ended,
         () = watching => LinkError::Closed(String::new()),
         () = telling => LinkError::Closed(String::new()),
         () = repairing => LinkError::Closed(String::new()),
@@ -179,6 +191,27 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: OpenedLink) ->
         link::refuse(reader, writer, failed).await;
     }
     ended
+}
+
+/// Completes when the current epoch is another one: the server then knows this replica by another key.
+async fn epoch_ended(identity: &OwnIdentity, epoch: u64) -> LinkError {
+    let mut committees = identity.committees.follow();
+    loop {
+        if let Err(ended) = check_epoch(identity, epoch) {
+            return ended;
+        }
+        if committees.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        committees.see();
+    }
+}
+
+fn check_epoch(identity: &OwnIdentity, epoch: u64) -> Result<(), LinkError> {
+    match identity.epoch() {
+        current if current == epoch => Ok(()),
+        current => Err(LinkError::violation(Code::NewEpoch, format!("epoch {current} of the cluster has begun"))),
+    }
 }
 
 /// Checks the storage periodically.
@@ -199,6 +232,8 @@ struct LinkShell {
     context: Arc<LinkContext>,
     /// The server's address, as dialled.
     address: Arc<str>,
+    /// The epoch in which the link began.
+    epoch: u64,
     /// The link's number among the subscriptions to foundings.
     subscription: u64,
     puts: PutWorkers,
@@ -232,6 +267,8 @@ impl LinkShell {
         {
             self.puts.forget(*id);
         }
+        // Members are numbered, and votes are made, for the committee of the epoch in which the link began.
+        check_epoch(&self.context.identity, self.epoch)?;
         let (chain, doubt) = (self.context.identity.chain(), self.context.clock.doubt());
         let wall = self.context.storage.host.unix_seconds();
         let stops_at = chain.as_ref().and_then(|chain| self.context.stops.of_epoch(chain.current().record().epoch()));
@@ -277,6 +314,7 @@ impl LinkShell {
                     reply(&self.replies, &answer).await;
                 }
             }
+            Output::Epochs(links) => self.extend(links).await?,
             Output::PeerFrame(frame) => self.peers.frame(frame),
             Output::LogCall(stream, call) => {
                 if let Some(refusal) = self.log.call(stream, call) {
@@ -287,6 +325,43 @@ impl LinkShell {
             Output::End(End::Violation(failed)) => return Err(LinkError::Violation(failed)),
         }
         Ok(())
+    }
+}
+
+impl LinkShell {
+    /// Reports that the current committee names this replica with a key that is not here: it cannot vote.
+    fn report_missing_key(&self) {
+        let identity = &self.context.identity;
+        let Some(chain) = identity.chain() else { return };
+        let epoch = chain.current().record().epoch();
+        if identity.position(chain.current()).is_some() && identity.vote_key(epoch).is_none() {
+            let text =
+                format!("the committee of epoch {epoch} names this replica with a vote key that its folder lacks");
+            self.context.reports.report(Event::Trouble(format!("{text}; restore the vote keys from a copy")));
+        }
+    }
+
+    /// Takes in the epochs that the server shows. If some are new, the link ends.
+    async fn extend(&mut self, links: Vec<EpochLink>) -> Result<(), LinkError> {
+        match self.context.identity.extend(links).await {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                self.context.reports.report_membership(&self.context.identity);
+                self.report_missing_key();
+                check_epoch(&self.context.identity, self.epoch)
+            }
+            // A server may show them to a standby, which belongs to no cluster.
+            Err(ExtendError::NoCluster) => Ok(()),
+            Err(error) => {
+                self.context.reports.report(Event::Trouble(format!("{} shows {error}", self.address)));
+                let code = match &error {
+                    ExtendError::Fork { .. } => Code::NotAdmitted,
+                    ExtendError::Chain(_) | ExtendError::NoCluster => Code::NotAuthenticated,
+                    ExtendError::File(_) | ExtendError::Task(_) => Code::Storage,
+                };
+                Err(LinkError::violation(code, error.to_string()))
+            }
+        }
     }
 }
 

@@ -83,17 +83,17 @@ impl MembershipContext {
         if epoch == known + 1 {
             let (handoff, seal) = (start.handoff.clone(), start.seal);
             let link = EpochLink { handoff, committee: record.clone(), seal };
-            match self.identity.extend(&self.storage, vec![link]).await {
-                Ok(()) => self.reports.report(Event::Log(format!("epoch {epoch} begins, with {} members", record.n()))),
-                Err(why) => self.trouble(&why),
+            match self.identity.extend(vec![link]).await {
+                Ok(_) => self.reports.report(Event::Log(format!("epoch {epoch} begins, with {} members", record.n()))),
+                Err(why) => self.trouble(&why.to_string()),
             }
         }
         let is_over = self.unix_seconds().is_some_and(|now| now > start.handoff.claim.closing + VOTES_END);
         if epoch <= known
             && is_over
-            && let Err(why) = self.identity.erase_vote_keys_before(&self.storage, epoch).await
+            && let Err(why) = self.identity.erase_vote_keys_before(epoch).await
         {
-            self.trouble(&why);
+            self.trouble(&why.to_string());
         }
     }
 

@@ -120,20 +120,17 @@ impl RepairTask {
                 self.requests.send(request.encode().into()).await.ok()?;
                 self.page(stream).await?
             }
-            RepairRequest::Learn(committee, certificates) => {
-                let own = committee.record().position(&self.own);
-                learn(storage, &committee, own, certificates).await.map_or_else(failed, RepairInput::Learned)
+            RepairRequest::Learn(chain, certificates) => {
+                learn(storage, &chain, self.own, certificates).await.map_or_else(failed, RepairInput::Learned)
             }
             RepairRequest::TakeTurn => {
                 self.turn = Some(storage.repairs.take_turn().await);
                 RepairInput::Turn
             }
-            RepairRequest::Fetch(committee, blob) => {
-                match fetch::fetch(storage, &self.address, &committee, *blob).await {
-                    Ok(source) => RepairInput::Fetched(source),
-                    Err(error) => RepairInput::Failed(error.to_string()),
-                }
-            }
+            RepairRequest::Fetch(chain, blob) => match fetch::fetch(storage, &self.address, &chain, *blob).await {
+                Ok(source) => RepairInput::Fetched(source),
+                Err(error) => RepairInput::Failed(error.to_string()),
+            },
             RepairRequest::SavePositions(positions) => {
                 let saved = storage.store.remember_lists(positions.clone()).await;
                 saved.map_or_else(failed, |()| RepairInput::Saved(positions))

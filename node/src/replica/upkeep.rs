@@ -127,7 +127,8 @@ mod tests {
                 }
             }
         };
-        Host::system().timeout(Duration::from_secs(30), replica.run(collected)).await.unwrap();
+        let running = Box::pin(replica.run(collected));
+        Host::system().timeout(Duration::from_secs(30), running).await.unwrap();
         assert_eq!(store.length_of(&Digest::of(b"expired")).unwrap(), None);
         assert_eq!(store.length_of(&Digest::of(b"stays")).unwrap(), Some(5), "still in its grace period");
     }

@@ -115,7 +115,13 @@ impl Archive {
 
     /// The certificates after a position, in the order in which they were saved, as many as fit in a page, without those that the filter
     /// leaves out.
-    pub(crate) async fn page(&self, from: ListPosition, filter: ListFilter) -> Result<ListPage, ArchiveError> {
+    /// `epoch`: the current one; the signers of another epoch were other members than the filter names.
+    pub(crate) async fn page(
+        &self,
+        from: ListPosition,
+        filter: ListFilter,
+        epoch: u64,
+    ) -> Result<ListPage, ArchiveError> {
         let read = self.read(move |transaction| {
             let table = transaction.open_table(CERTIFICATES)?;
             let (mut certificates, mut size) = (Vec::new(), 0);
@@ -123,7 +129,9 @@ impl Archive {
                 if let Some(bytes) = table.get(&digest)? {
                     // Skip a damaged certificate.
                     let is_shown = |certificate: &Certificate| match filter {
-                        ListFilter::NotSignedBy(member) => !certificate.signers.contains(member),
+                        ListFilter::NotSignedBy(member) => {
+                            certificate.epoch != epoch || !certificate.signers.contains(member)
+                        }
                         ListFilter::All | ListFilter::NotFromAsker => true,
                     };
                     if let Some(certificate) = decode(bytes.value()).ok().filter(is_shown) {

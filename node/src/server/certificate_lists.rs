@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use vouch_core::certificate::Certificate;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Failed, ListFilter, ListPosition, ListSource, Message, Stream};
@@ -123,7 +124,7 @@ impl CertificateLists {
     pub(super) async fn notify(&self, certificates: &Arc<Vec<Certificate>>, knowing: &[u16]) {
         let snapshot = self.links.snapshot();
         let connected = snapshot.members.keys().copied().collect();
-        let notices = notices(certificates, knowing, &connected);
+        let notices = notices(certificates, snapshot.epoch(), knowing, &connected);
         if notices.is_empty() {
             return;
         }
@@ -155,7 +156,7 @@ impl CertificateLists {
     ) -> Message {
         let listed = match source {
             ListSource::Member(member) => self.request_page(member, from, filter).await,
-            ListSource::Own => self.archive.page(from, filter).await.map_err(|error| {
+            ListSource::Own => self.archive.page(from, filter, self.links.snapshot().epoch()).await.map_err(|error| {
                 self.report_trouble(format!("listing certificates: {error}"));
                 Failed::new(stream, Code::Storage, "the server cannot read its certificates")
             }),
@@ -175,13 +176,13 @@ impl CertificateLists {
 async fn verified(
     host: &Host,
     certificates: Vec<Certificate>,
-    committee: &Arc<Committee>,
+    chain: &CommitteeChain,
 ) -> Result<Vec<Certificate>, String> {
     if certificates.is_empty() {
         return Ok(certificates);
     }
-    let committee = committee.clone();
-    let verifying = host.spawn_blocking(move || valid_certificates(certificates, &committee)).await;
+    let chain = chain.clone();
+    let verifying = host.spawn_blocking(move || valid_certificates(certificates, &chain)).await;
     let verified = verifying.map_err(|panicked| panicked.to_string())?;
     verified.map_err(|error| format!("too many certificates are INVALID, the last one: {error}"))
 }

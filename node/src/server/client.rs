@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use vouch_core::message::{Code, Failed, MAX_PUTS, Message, Stream};
 
+use super::epochs::epoch_is_over;
 use super::guard::Connection;
 use super::member_links::{MemberLinks, Snapshot};
 use super::reply_routing::Reply;
@@ -60,8 +61,7 @@ impl Client {
         let Some(chain) = self.members.chain() else { return Ok(()) };
         let epoch = chain.current().record().epoch();
         if epoch != self.epoch {
-            let detail = format!("epoch {epoch} of the cluster has begun; connect again");
-            return Err(Ended::Refused(Failed::new(Stream::LINK, Code::NewEpoch, detail)));
+            return Err(Ended::Refused(epoch_is_over(epoch)));
         }
         if !self.knows_committee {
             self.knows_committee = true;

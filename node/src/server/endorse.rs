@@ -69,8 +69,10 @@ impl Endorser {
 
     fn context(&self) -> EndorsementContext {
         let links = self.certificates.links();
-        let quorum = links.chain().map(|chain| chain.current().record().quorum().into());
+        let snapshot = links.snapshot();
+        let (epoch, connected) = (snapshot.epoch(), snapshot.members.keys().copied().collect());
+        let quorum = snapshot.chain.as_ref().map(|chain| chain.current().record().quorum().into());
         let (now, unix_seconds) = (links.now(), links.host().unix_seconds());
-        EndorsementContext { now, unix_seconds, connected: links.connected(), quorum }
+        EndorsementContext { now, unix_seconds, connected, epoch, quorum }
     }
 }

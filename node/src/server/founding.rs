@@ -203,7 +203,7 @@ impl ServerFoundings {
         if let Some(founding) = complete {
             self.save(founding.clone()).await?;
             let committee = founding.committee().clone();
-            self.core.handle(ServerInput::Founded(committee.clone().into()));
+            self.core.handle(ServerInput::Adopted(committee.clone().into()));
             let sends = self.founding().settle(founding);
             self.send(sends);
             self.core.publish();

@@ -42,6 +42,11 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
+    /// The current epoch; 0 before the founding.
+    pub(super) fn epoch(&self) -> u64 {
+        self.chain.as_ref().map_or(0, |chain| chain.current().record().epoch())
+    }
+
     /// The connected members with their links.
     pub(super) fn links(&self) -> BTreeMap<u16, LinkId> {
         self.members.iter().map(|(member, handle)| (*member, handle.link)).collect()

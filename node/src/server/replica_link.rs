@@ -8,7 +8,7 @@ use vouch_core::bls::ProvenVoteKey;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::founding_protocol::Candidate;
 use vouch_core::link::{Hello, NodeKey, Role};
-use vouch_core::message::{Code, Failed, Message, Stream};
+use vouch_core::message::{Code, EpochsMessage, Failed, Message, Stream};
 use vouch_core::peer_frame::PeerFrame;
 use vouch_node_core::server::founding::JoinPolicy;
 use vouch_node_core::server::health::LinkId;
@@ -16,16 +16,18 @@ use vouch_node_core::server::{Membership, ServerInput};
 
 use super::certificate_lists::{CertificateLists, FollowedList};
 use super::core_performer::CorePerformer;
+use super::epochs::{ServerEpochs, epoch_is_over};
 use super::founding::{ServerFoundings, status_message};
 use super::guard::{Connection, Guard};
 use super::log::ServerLog;
-use super::member_links::{MemberLinks, ReplicaHandle};
+use super::member_links::{MemberLinks, ReplicaHandle, Snapshot};
 use super::replica_requests::ReplicaRequests;
 use super::reply_routing::Reply;
 use super::reports::{Event, ServerReports};
 use super::welcome::{Welcomed, why};
 use crate::budgets::Permit;
 use crate::host::Host;
+use crate::latest::Follower;
 use crate::link::ByteBoundedQueue;
 use crate::link::{self, LinkError, LinkReader};
 
@@ -38,6 +40,7 @@ pub(super) struct ReplicaLinkContext {
     pub(super) core: Arc<CorePerformer>,
     pub(super) members: MemberLinks,
     pub(super) foundings: Arc<ServerFoundings>,
+    pub(super) epochs: Arc<ServerEpochs>,
     pub(super) certificates: Arc<CertificateLists>,
     pub(super) guard: Arc<Guard>,
     pub(super) reports: Arc<ServerReports>,
@@ -62,6 +65,10 @@ pub(super) async fn run(context: &ReplicaLinkContext, mut link: Welcomed, connec
     };
     let name = candidate.name.to_string();
     let node_key = link.hello.node_key;
+    let mut snapshots = context.members.follow();
+    if let Some(ended) = other_epoch(context, &mut link, &connection).await {
+        return link::refuse(link.reader, link.writer, why(ended)).await;
+    }
     let (control, control_queue) = ByteBoundedQueue::new(CONTROL_QUEUE);
     let (data, data_queue) = ByteBoundedQueue::new(context.data_queue);
     let id = LinkId { node_key, number: u64::from(context.next_link.fetch_add(1, Ordering::Relaxed)) };
@@ -74,10 +81,16 @@ pub(super) async fn run(context: &ReplicaLinkContext, mut link: Welcomed, connec
         () = connection.until_cut_off() => Err(LinkError::Closed(String::new())),
         shown = show_first(&context.foundings, &mut link) => shown,
     };
+    let shown = match shown {
+        // It may know later committees than the founding that it has just shown.
+        Ok(()) => other_epoch(context, &mut link, &connection).await.map_or(Ok(()), Err),
+        Err(error) => Err(error),
+    };
     if let Err(error) = shown {
         context.leave(id);
         return link::refuse(link.reader, link.writer, why(error)).await;
     }
+    let epoch = snapshots.see().epoch();
     let membership = context.core.state().roster().membership(&node_key);
     // Check after joining: a committee that forms from now on is sent to every joined replica.
     if !link.knows_committee
@@ -105,6 +118,7 @@ pub(super) async fn run(context: &ReplicaLinkContext, mut link: Welcomed, connec
         error = read(context, &hello, id, &mut reader, &connection) => error,
         never = list.follow() => match never {},
         () = connection.until_cut_off() => LinkError::Closed("evicted: another peer needed its place".into()),
+        ended = epoch_ended(&mut snapshots, epoch) => ended,
         written = writing => match written {
             Ok(()) => LinkError::Closed("replaced by a newer link of the same replica".into()),
             Err(error) => error,
@@ -207,6 +221,59 @@ async fn show_first(foundings: &ServerFoundings, link: &mut Welcomed) -> Result<
     }
 }
 
+/// Brings this server and a replica to the same epoch. `None` if they know the same, or the replica belongs to no cluster yet. Otherwise the
+/// link ends, and the replica joins the new committee with its next one: it names another vote key there.
+async fn other_epoch(context: &ReplicaLinkContext, link: &mut Welcomed, connection: &Connection) -> Option<LinkError> {
+    let chain = context.members.chain()?;
+    let (own, theirs) = (chain.current().record().epoch(), link.hello.epoch);
+    if link.hello.cluster != Some(chain.cluster()) || own == theirs {
+        return None;
+    }
+    if theirs > own {
+        let caught_up = tokio::select! {
+            biased;
+            () = connection.until_cut_off() => Err(LinkError::Closed(String::new())),
+            caught_up = catch_up(context, link) => caught_up,
+        };
+        if let Err(error) = caught_up {
+            return Some(error);
+        }
+    }
+    // The welcome had what the replica lacks.
+    Some(LinkError::Violation(epoch_is_over(own.max(theirs))))
+}
+
+/// Receives the epochs that the replica knows and this server does not.
+async fn catch_up(context: &ReplicaLinkContext, link: &mut Welcomed) -> Result<(), LinkError> {
+    loop {
+        match link.reader.expect("show its epochs", link.handshake).await? {
+            Message::Epochs(EpochsMessage { more, links }) => {
+                context.epochs.learn(links).await?;
+                if !more {
+                    return Ok(());
+                }
+            }
+            about @ (Message::Founding(_) | Message::Acceptances { .. } | Message::Refusals(_)) => {
+                context.foundings.handle(&link.hello.node_key, about).await?;
+            }
+            other => return Err(LinkError::unexpected("Epochs", &other)),
+        }
+    }
+}
+
+/// Completes when the current epoch is another one.
+async fn epoch_ended(snapshots: &mut Follower<Arc<Snapshot>>, epoch: u64) -> LinkError {
+    loop {
+        let current = snapshots.see().epoch();
+        if current != epoch {
+            return LinkError::Violation(epoch_is_over(current));
+        }
+        if snapshots.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
 /// Routes replies until the link ends.
 async fn read(
     context: &ReplicaLinkContext,
@@ -241,6 +308,12 @@ async fn read(
             | Message::LogBlock { stream, .. } => *stream,
             Message::Founding(_) | Message::Acceptances { .. } | Message::Refusals(_) => {
                 if let Err(error) = context.foundings.handle(&hello.node_key, message).await {
+                    return error;
+                }
+                continue;
+            }
+            Message::Epochs(EpochsMessage { links, .. }) => {
+                if let Err(error) = context.epochs.learn(links.clone()).await {
                     return error;
                 }
                 continue;

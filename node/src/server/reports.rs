@@ -16,6 +16,8 @@ pub enum Event {
     Left(String, String),
     /// The committee was founded.
     Formed(Arc<Committee>),
+    /// A later committee has taken over.
+    NewEpoch(Arc<Committee>),
     /// What a founding waits for, or why it ended.
     Founding(String),
     /// A blob was certified.

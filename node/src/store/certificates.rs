@@ -45,18 +45,18 @@ impl Store {
     }
 
     /// The certificates after a position, in the order of their arrival, without those that the filter excludes for the asking
-    /// server. The page ends with the certificate that reaches `size` bytes. Blocks until the disk has answered.
+    /// server. `epoch`: the current one; the signers of another epoch were other members than the filter names. The page ends with the certificate that reaches `size` bytes. Blocks until the disk has answered.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub fn list(
         &self,
         from: ListPosition,
-        filter: ListFilter,
+        (filter, epoch): (ListFilter, u64),
         asker: &NodeKey,
         size: usize,
     ) -> Result<ListPage, StoreError> {
-        Ok(self.inner.index.list(from, (filter, asker), size)?)
+        Ok(self.inner.index.list(from, (filter, epoch, asker), size)?)
     }
 
     /// How far other lists were read.

@@ -60,7 +60,7 @@ fn the_committee_is_known_once_every_announced_epoch_was_shown() {
     let all: Vec<_> = EPOCHS.chain.links(3).collect();
     let (early, late) = (epochs(true, all[..2].to_vec()), epochs(false, all[2..].to_vec()));
     let shown = |messages: &[Message]| shown_to_a_stranger(3, messages).unwrap();
-    assert_eq!(shown(&[first.clone()]), None);
+    assert_eq!(shown(std::slice::from_ref(&first)), None);
     assert_eq!(shown(&[first.clone(), early.clone()]), None);
     assert_eq!(shown(&[first.clone(), early, late]), Some(3));
     assert_eq!(shown(&[first.clone(), epochs(false, all)]), Some(3));
@@ -105,7 +105,7 @@ fn a_client_names_the_epoch_that_it_knows_and_is_shown_only_later_ones() {
     assert_eq!((named, result), (1, Ok(())));
     attempts.heard(&session);
     // Nothing more to show.
-    let (session, named, result) = get(&attempts, 3, &[first.clone()]);
+    let (session, named, result) = get(&attempts, 3, std::slice::from_ref(&first));
     assert_eq!((named, result), (3, Ok(())));
     assert_eq!(session.chain().unwrap().current().record(), EPOCHS.chain.current().record());
     // The chain of a slower link does not replace it.

@@ -1,5 +1,6 @@
 //! A replica's handshake with a server: both ends send a hello, then prove their node keys, the server first.
 
+use vouch_core::chain::CommitteeChain;
 use vouch_core::digest::ClusterId;
 use vouch_core::link::{Hello, NodeKey, NodeSecretKey, Role, Transcript};
 use vouch_core::message::{Code, Failed, Message, Stream};
@@ -25,6 +26,8 @@ pub struct ProvenServer {
     pub node_key: NodeKey,
     /// The cluster that the server serves; `None` before the founding.
     pub cluster: Option<ClusterId>,
+    /// The newest epoch of that cluster that the server knows.
+    pub epoch: u64,
     transcript: Transcript,
 }
 
@@ -37,8 +40,10 @@ impl ProvenServer {
 
 impl Handshake {
     /// The handshake and the hello to send. `nonce` is fresh randomness: otherwise a recorded proof could be replayed.
-    pub fn begin(node_key: NodeKey, cluster: Option<ClusterId>, nonce: [u8; 32]) -> (Self, Message) {
-        let own = Hello::new(Role::Replica, cluster, node_key, nonce);
+    /// `chain`: the committees of the replica's cluster, if it is in one.
+    pub fn begin(node_key: NodeKey, chain: Option<&CommitteeChain>, nonce: [u8; 32]) -> (Self, Message) {
+        let cluster = chain.map(CommitteeChain::cluster);
+        let own = Hello::new(Role::Replica, cluster, node_key, nonce).knowing(chain);
         (Self { own, stage: Stage::AwaitHello }, Message::Hello(own))
     }
 
@@ -73,7 +78,10 @@ impl Handshake {
             (Stage::AwaitAuth(proof), Message::Auth(signature)) => {
                 let (hello, transcript) = *proof;
                 match transcript.verify(&hello.node_key, Role::Server, signature) {
-                    Ok(()) => Ok(Some(ProvenServer { node_key: hello.node_key, cluster: hello.cluster, transcript })),
+                    Ok(()) => {
+                        let Hello { node_key, cluster, epoch, .. } = hello;
+                        Ok(Some(ProvenServer { node_key, cluster, epoch, transcript }))
+                    }
                     Err(error) => refused(Code::Unexpected, error.to_string()),
                 }
             }
@@ -88,8 +96,13 @@ impl Handshake {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::TestEpochs;
 
-    const OURS: ClusterId = ClusterId([1; 32]);
+    /// A replica's cluster of two epochs.
+    fn ours() -> CommitteeChain {
+        TestEpochs::new(1, 1).chain
+    }
+
     const THEIRS: ClusterId = ClusterId([2; 32]);
 
     fn key(byte: u8) -> NodeSecretKey {
@@ -100,8 +113,8 @@ mod tests {
         Hello::new(role, cluster, key(9).node_key(), [8; 32])
     }
 
-    fn begin(cluster: Option<ClusterId>) -> (Handshake, Hello) {
-        match Handshake::begin(key(1).node_key(), cluster, [7; 32]) {
+    fn begin(chain: Option<&CommitteeChain>) -> (Handshake, Hello) {
+        match Handshake::begin(key(1).node_key(), chain, [7; 32]) {
             (handshake, Message::Hello(own)) => (handshake, own),
             (_, other) => panic!("{other:?}"),
         }
@@ -118,13 +131,13 @@ mod tests {
     #[test]
     fn both_ends_prove_their_keys_over_both_hellos() {
         let (mut handshake, own) = begin(None);
-        let theirs = hello(Role::Server, Some(THEIRS));
+        let theirs = Hello { epoch: 3, ..hello(Role::Server, Some(THEIRS)) };
         assert_eq!(handshake.awaits(), "say hello");
         assert!(handshake.handle(&Message::Hello(theirs)).unwrap().is_none());
         assert_eq!(handshake.awaits(), "authenticate");
         let transcript = Transcript::new(&own, &theirs, None);
         let server = handshake.handle(&Message::Auth(key(9).sign(&transcript, Role::Server))).unwrap().unwrap();
-        assert_eq!((server.node_key, server.cluster), (key(9).node_key(), Some(THEIRS)));
+        assert_eq!((server.node_key, server.cluster, server.epoch), (key(9).node_key(), Some(THEIRS), 3));
         let Message::Auth(signature) = server.auth(&key(1)) else { panic!("expected Auth") };
         assert!(transcript.verify(&own.node_key, Role::Replica, &signature).is_ok());
     }
@@ -146,9 +159,12 @@ mod tests {
 
     #[test]
     fn only_another_cluster_is_refused() {
-        let (mut handshake, _) = begin(Some(OURS));
+        let chain = ours();
+        let (mut handshake, own) = begin(Some(&chain));
+        assert_eq!((own.cluster, own.epoch), (Some(chain.cluster()), 1));
         assert_eq!(refusal(&mut handshake, &Message::Hello(hello(Role::Server, Some(THEIRS)))), Code::AnotherCluster);
-        for (ours, theirs) in [(Some(OURS), Some(OURS)), (Some(OURS), None), (None, Some(THEIRS)), (None, None)] {
+        let (known, cluster) = (Some(&chain), Some(chain.cluster()));
+        for (ours, theirs) in [(known, cluster), (known, None), (None, Some(THEIRS)), (None, None)] {
             assert!(begin(ours).0.handle(&Message::Hello(hello(Role::Server, theirs))).is_ok());
         }
     }

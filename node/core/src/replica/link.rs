@@ -136,6 +136,7 @@ impl<J> ReplicaLink<J> {
             Message::Founding(_) | Message::Acceptances { .. } | Message::Refusals(_) => {
                 self.out.push(Output::Founding(message));
             }
+            Message::Epochs(epochs) => self.out.push(Output::Epochs(epochs.links)),
             Message::ReplicaStatus { status, detail } => self.out.push(Output::ReplicaStatus(status, detail)),
             Message::Put { stream, offer, .. } => {
                 let own = self.position(moment);
@@ -173,8 +174,8 @@ impl<J> ReplicaLink<J> {
             }
             Message::Missed { certificates } if certificates.is_empty() => self.out.push(Output::ListsDoubtful),
             Message::Missed { certificates } => {
-                if let Some(committee) = moment.committee() {
-                    self.request(Pending::Background, Request::Missed(committee.clone(), certificates));
+                if let Some(chain) = moment.chain {
+                    self.request(Pending::Background, Request::Missed(chain.clone(), certificates));
                 }
             }
             Message::Read(read) if self.reads.len() >= READ_QUEUE => {

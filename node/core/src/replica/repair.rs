@@ -11,11 +11,9 @@ mod lists;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use vouch_core::chain::CommitteeChain;
-use vouch_core::committee::Committee;
 use vouch_core::link::NodeKey;
 
 use super::Event;
@@ -46,7 +44,7 @@ pub struct RepairConfig {
 /// A round.
 #[derive(Debug)]
 struct Round {
-    committee: Arc<Committee>,
+    chain: CommitteeChain,
     has_failed: bool,
 }
 
@@ -147,12 +145,9 @@ impl LinkRepair {
     }
 
     fn begin_round(&mut self, moment: &RepairMoment<'_>) -> RepairRequest {
-        let committee = moment
-            .chain
-            .map(CommitteeChain::current)
-            .filter(|committee| committee.record().position(&self.own).is_some());
-        let Some(committee) = committee else { return RepairRequest::AwaitCommittee };
-        self.stage = RepairStage::FindDamaged(Round { committee: committee.clone(), has_failed: false });
+        let is_member = |chain: &&CommitteeChain| chain.current().record().position(&self.own).is_some();
+        let Some(chain) = moment.chain.filter(is_member) else { return RepairRequest::AwaitCommittee };
+        self.stage = RepairStage::FindDamaged(Round { chain: chain.clone(), has_failed: false });
         RepairRequest::FindDamaged
     }
 
@@ -162,7 +157,7 @@ impl LinkRepair {
             return self.take_turn(round);
         }
         blobs.begin_round(self.link);
-        let lists = ListsRound::new(&round.committee, self.server, self.own);
+        let lists = ListsRound::new(round.chain.current(), self.server, self.own);
         self.next_page(round, lists, moment, blobs)
     }
 
@@ -178,7 +173,7 @@ impl LinkRepair {
         let Some(request) = lists.next_page(stream, blobs) else {
             // A quorum of lists, this replica's included: an honest member in it has listed each certificate that another quorum signed.
             // Do not wait for more, because a liar's list may never end.
-            if lists.is_complete(round.committee.record().quorum()) {
+            if lists.is_complete(round.chain.current().record().quorum()) {
                 blobs.complete_round(self.link);
                 self.next_lists = moment.now.saturating_add(self.config.every);
             }
@@ -199,9 +194,9 @@ impl LinkRepair {
     ) -> RepairRequest {
         match lists.handle(input, blobs) {
             ListStep::Learn(certificates) => {
-                let committee = round.committee.clone();
+                let chain = round.chain.clone();
                 self.stage = RepairStage::ReadLists(round, lists);
-                RepairRequest::Learn(committee, certificates)
+                RepairRequest::Learn(chain, certificates)
             }
             ListStep::Continue(notes) => {
                 notes.into_iter().for_each(|note| self.trouble(note));

@@ -231,6 +231,11 @@ impl Batches {
         }
     }
 
+    /// The puts whose receipts are not certified yet.
+    pub fn into_puts(mut self) -> impl Iterator<Item = Stream> {
+        self.items().map(|item| item.put).collect::<Vec<_>>().into_iter()
+    }
+
     fn items(&mut self) -> impl Iterator<Item = &mut PendingReceipt> {
         let signing = self.signing.values_mut().flat_map(ProposedBatch::items);
         let building = self.building.values_mut().flatten();

@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use vouch_core::chain::CommitteeChain;
-use vouch_core::message::{Message, Stream};
+use vouch_core::message::{Code, Failed, Message, Stream};
 
 use super::admission::{self, Admission};
-use super::batch::{BatchContext, BatchInput, BatchOutput, BatchPolicy, Batches};
+use super::batch::{BatchContext, BatchInput, BatchOutput, BatchPolicy, BatchRequest, Batches};
 use super::health::{Fault, Health, HealthNotice, LinkId, Observed};
 use super::put::PutContext;
 use super::roster::{Membership, Roster};
@@ -112,7 +112,7 @@ impl<H: Clone> ServerCore<H> {
                     self.lose(&link, clock, &mut out);
                 }
             }
-            ServerInput::Founded(chain) => self.adopt(chain),
+            ServerInput::Adopted(chain) => self.begin_epoch(chain, &mut out),
             ServerInput::Reply(link, reply) => self.reply(link, reply, clock, &mut out),
             ServerInput::Unclaimed(link, reply) => self.unclaimed(link, reply, clock, &mut out),
             ServerInput::Observed { stream, member, link, observed } => {
@@ -126,6 +126,18 @@ impl<H: Clone> ServerCore<H> {
             ServerInput::Settled => self.settle(clock, &mut out),
         }
         out
+    }
+
+    /// Puts of the epoch before fail: their votes count for its committee only. Everything that is known by a member's index is of another
+    /// member from now on.
+    fn begin_epoch(&mut self, chain: CommitteeChain, out: &mut Vec<ServerOutput>) {
+        if let Some(before) = self.batches.take() {
+            let failed = |put| Failed::new(put, Code::NewEpoch, "a new committee has taken over; try again");
+            out.extend(before.into_puts().map(|put| ServerOutput::Batch(BatchRequest::Fail(put, failed(put)))));
+            self.health = Health::default();
+            self.roster.clear();
+        }
+        self.adopt(chain);
     }
 
     fn adopt(&mut self, chain: CommitteeChain) {

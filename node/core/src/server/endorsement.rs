@@ -99,6 +99,8 @@ pub struct EndorsementContext {
     pub unix_seconds: u64,
     /// The connected members.
     pub connected: BTreeSet<u16>,
+    /// The committee's epoch.
+    pub epoch: u64,
     /// The committee's quorum; `None` before there is a committee.
     pub quorum: Option<usize>,
 }
@@ -165,7 +167,9 @@ impl Endorsement {
         out: &mut Vec<EndorsementOutput>,
     ) {
         let gains = |certificate: &&Certificate| {
-            !certificate.signers.contains(self.member) && !certificate.claim.receipt.is_expired(context.unix_seconds)
+            // A signer of another epoch was another member.
+            let has_signed = certificate.epoch == context.epoch && certificate.signers.contains(self.member);
+            !has_signed && !certificate.claim.receipt.is_expired(context.unix_seconds)
         };
         let Some((certificate, quorum)) = certificate.filter(gains).zip(context.quorum) else {
             return self.next_blob(out);

@@ -63,6 +63,11 @@ impl<H: Clone> Roster<H> {
         is_current
     }
 
+    /// Forgets all links: their replicas joined as members of an epoch that has ended.
+    pub(super) fn clear(&mut self) {
+        self.connected.clear();
+    }
+
     /// Adopts these committees; the last one is current.
     pub(super) fn adopt(&mut self, chain: CommitteeChain) {
         self.chain = Some(chain);

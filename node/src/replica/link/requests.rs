@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use vouch_core::bls::AggregateSignature;
 use vouch_core::certificate::{Certificate, Signers};
+use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::Committee;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Read};
@@ -44,6 +45,8 @@ pub(super) struct Requests {
     pub(super) server: NodeKey,
     /// The link's number in the repair queue.
     pub(super) number: u64,
+    /// The epoch in which the link began. It ends with it.
+    pub(super) epoch: u64,
     /// The queue of chunks that were read.
     pub(super) chunks: mpsc::Sender<Bytes>,
     /// The queue of completions of tasks.
@@ -72,9 +75,15 @@ impl Requests {
             Request::Confirm(assignments) => storage.store.confirm(&assignments).await.map_or_else(failed, confirmed),
             Request::Promise(committee, proposal, assignments) => self.promise(committee, proposal, assignments).await,
             Request::Sign(journalled) => {
-                let identity = self.identity.clone();
-                let signing = move || Ok(Completion::Signed(journalled.sign(&identity.keys.vote)));
-                self.blocking(signing).await
+                // Only with the key of the current epoch: the one of an earlier epoch signs nothing new.
+                if self.identity.epoch() != self.epoch {
+                    return Completion::Failed(Code::NewEpoch, "this replica votes in a later epoch".into());
+                }
+                let Some(key) = self.identity.vote_key(self.epoch) else {
+                    let detail = format!("this replica lacks its vote key for epoch {}", self.epoch);
+                    return Completion::Failed(Code::Storage, detail);
+                };
+                self.blocking(move || Ok(Completion::Signed(journalled.sign(&key)))).await
             }
             Request::Read(read) => self.read(read).await,
             Request::Length(digest) => {
@@ -82,7 +91,7 @@ impl Requests {
                 self.blocking(move || store.length_of(&digest).map(Completion::Length)).await
             }
             Request::List(from, filter) => {
-                let (store, server) = (storage.store.clone(), self.server);
+                let (store, server, filter) = (storage.store.clone(), self.server, (filter, self.epoch));
                 self.blocking(move || store.list(from, filter, &server, LIST_PAGE).map(Completion::Listed)).await
             }
             Request::Certificate(digest) => {
@@ -93,8 +102,8 @@ impl Requests {
             Request::Archive(committee, proposal, signers, signature) => {
                 finished(self.archive(committee, proposal, signers, signature)).await
             }
-            Request::Missed(committee, certificates) => {
-                let missed = finished(self.missed(committee, certificates)).await;
+            Request::Missed(chain, certificates) => {
+                let missed = finished(self.missed(chain, certificates)).await;
                 if matches!(missed, Completion::Failed(..)) {
                     storage.repairs.read_lists_again(self.number);
                 }
@@ -176,9 +185,9 @@ impl Requests {
     }
 
     /// Compares certificates that the server says this replica missed with the store, and queues lacking blobs for repair.
-    async fn missed(&self, committee: Arc<Committee>, certificates: Vec<Certificate>) -> Result<(), StoreError> {
-        let own = self.identity.position(&committee);
-        let Learned { lacking, invalid, .. } = repair::learn(&self.storage, &committee, own, certificates).await?;
+    async fn missed(&self, chain: CommitteeChain, certificates: Vec<Certificate>) -> Result<(), StoreError> {
+        let own = self.identity.node_key();
+        let Learned { lacking, invalid, .. } = repair::learn(&self.storage, &chain, own, certificates).await?;
         if let Some(invalid) = invalid {
             self.refused(&invalid);
         }

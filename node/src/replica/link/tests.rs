@@ -78,6 +78,7 @@ fn shell(context: &Arc<LinkContext>) -> ShellAndQueues {
         storage: context.storage.clone(),
         server: NodeKey([9; 32]),
         number,
+        epoch: 0,
         chunks: chunks.clone(),
         inputs,
     };
@@ -90,6 +91,7 @@ fn shell(context: &Arc<LinkContext>) -> ShellAndQueues {
             core,
             context,
             address,
+            epoch: 0,
             subscription,
             puts,
             replies,

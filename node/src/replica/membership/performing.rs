@@ -34,7 +34,7 @@ impl MembershipContext {
                 MembershipOp::Approve(NodeVote::Approve { change, number }.sign(committee, &node))
             }
             Duty::Offer => {
-                let vote = self.identity.create_vote_key(&self.storage, epoch + 1).await?;
+                let vote = self.identity.create_vote_key(epoch + 1).await.map_err(|error| error.to_string())?;
                 let state = state.clone();
                 let offer = self.on_thread(move || KeyOffer::new(state.committee().record(), &node, &vote)).await?;
                 MembershipOp::Offer(Box::new(offer))
@@ -102,7 +102,7 @@ impl MembershipContext {
             let (mut missing, mut seen) = (Vec::new(), BTreeSet::new());
             let mut from = ListPosition::default();
             loop {
-                let page = store.list(from, ListFilter::All, &own, PAGE)?;
+                let page = store.list(from, (ListFilter::All, 0), &own, PAGE)?;
                 for certificate in page.certificates.iter().filter(|one| one.committee == sealed.record().digest()) {
                     if let Some(statement) = CertifiedStatement::of(certificate, sealed.record()) {
                         let id = Statement::new(sealed.record(), statement.body).id();

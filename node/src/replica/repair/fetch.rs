@@ -1,9 +1,7 @@
 //! Obtains one lacking blob: from this replica's disk, if only the index lost it, or from the other replicas.
 
-use std::sync::Arc;
-
 use thiserror::Error;
-use vouch_core::committee::Committee;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::placement::{Assignment, Placement};
 use vouch_core::session::GetRequest;
 use vouch_node_core::replica::assigned_blob::AssignedBlob;
@@ -30,7 +28,7 @@ pub(super) enum FetchError {
 pub(super) async fn fetch(
     storage: &Storage,
     address: &str,
-    committee: &Arc<Committee>,
+    chain: &CommitteeChain,
     AssignedBlob { certificate, assignment }: AssignedBlob,
 ) -> Result<BlobSource, FetchError> {
     let store = storage.store.clone();
@@ -41,7 +39,7 @@ pub(super) async fn fetch(
     } else {
         match certificate.claim.receipt.placement() {
             // Every other holder has the same bytes.
-            Placement::Copies => download(storage, address, committee, &assignment).await?,
+            Placement::Copies => download(storage, address, chain, &assignment).await?,
         }
         BlobSource::Others
     };
@@ -53,18 +51,18 @@ pub(super) async fn fetch(
 async fn download(
     storage: &Storage,
     address: &str,
-    committee: &Arc<Committee>,
+    chain: &CommitteeChain,
     assignment: &Assignment,
 ) -> Result<(), FetchError> {
     let request = GetRequest {
-        trusted: Some(committee.cluster()),
+        trusted: Some(chain.cluster()),
         digest: assignment.digest,
         length: Some(assignment.length),
         range: None,
         nonce: storage.host.random(),
     };
     let link = link::dial(&storage.host, address).await?;
-    let mut download = Download::begin(&storage.host, link, request, Some(committee.clone().into())).await;
+    let mut download = Download::begin(&storage.host, link, request, Some(chain.clone())).await;
     if assignment.length > MAX_SMALL {
         return store_large(storage, download, assignment).await;
     }

@@ -1,9 +1,8 @@
 //! Compares certificates with the store. Keeps those of held blobs; the others say which blobs are lacking.
 
-use std::sync::Arc;
-
 use vouch_core::certificate::Certificate;
-use vouch_core::committee::Committee;
+use vouch_core::chain::CommitteeChain;
+use vouch_core::link::NodeKey;
 use vouch_core::placement::Assignment;
 use vouch_core::verify::Invalid;
 use vouch_node_core::page_verifier::PageVerifier;
@@ -28,19 +27,18 @@ struct Sorted {
     is_garbage: bool,
 }
 
-/// Verifies certificates. Keeps those of held blobs, with their duties, and returns the lacking blobs. `own`: this replica's index in the
-/// committee.
+/// Verifies certificates. Keeps those of held blobs, with their duties, and returns the lacking blobs. `own`: this replica's node key.
 pub(in super::super) async fn learn(
     storage: &Storage,
-    committee: &Arc<Committee>,
-    own: Option<u16>,
+    chain: &CommitteeChain,
+    own: NodeKey,
     certificates: Vec<Certificate>,
 ) -> Result<Learned, StoreError> {
     if certificates.is_empty() {
         return Ok(Learned::default());
     }
-    let (sorting, committee) = (storage.clone(), committee.clone());
-    let sorted = storage.on_disk(move || sort(&sorting, &committee, own, certificates)).await?;
+    let (sorting, chain) = (storage.clone(), chain.clone());
+    let sorted = storage.on_disk(move || sort(&sorting, &chain, own, certificates)).await?;
     let Sorted { lacking, skipped_until, held, invalid, is_garbage } = sorted;
     // Note this before the positions in the lists change: otherwise they could be saved without it.
     storage.repairs.with(|blobs| blobs.skip_expired(skipped_until));
@@ -54,15 +52,19 @@ pub(in super::super) async fn learn(
 /// Verifies only certificates that change something: a known one costs a read of the index. Blocks until the disk has answered.
 fn sort(
     storage: &Storage,
-    committee: &Committee,
-    own: Option<u16>,
+    chain: &CommitteeChain,
+    own: NodeKey,
     certificates: Vec<Certificate>,
 ) -> Result<Sorted, StoreError> {
     let now = storage.host.unix_seconds();
     let mut sorted = Sorted::default();
-    let mut verifier = PageVerifier::new(committee);
+    let mut verifier = PageVerifier::new(chain);
     for certificate in certificates {
-        let is_own = certificate.committee == committee.record().digest();
+        let signing = chain.record(certificate.epoch).filter(|record| record.digest() == certificate.committee);
+        let is_own = signing.is_some();
+        // A replica that joined later holds the blob as a member of the committee that it joined.
+        let current = chain.current().record();
+        let own = signing.and_then(|record| record.position(&own)).or_else(|| current.position(&own));
         let assigned = AssignedBlob::new(certificate, own);
         let AssignedBlob { certificate, assignment } = &assigned;
         let state = certificate_state(&storage.store, &assigned)?;

@@ -68,8 +68,8 @@ impl RepairedReplica {
     }
 
     async fn learn(&self, link: u64, certificates: Vec<Certificate>) {
-        let own = self.context.identity.position(&self.fixture.committee);
-        let learned = learn(&self.context.storage, &self.fixture.committee, own, certificates).await.unwrap();
+        let (own, chain) = (self.context.identity.node_key(), self.fixture.committee.clone().into());
+        let learned = learn(&self.context.storage, &chain, own, certificates).await.unwrap();
         self.context.storage.repairs.add(link, learned.lacking);
     }
 }

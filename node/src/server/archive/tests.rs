@@ -37,7 +37,7 @@ fn short_lived(number: u64, issued_at: u64, expires_at: u64) -> Certificate {
 async fn listed(archive: &Archive) -> Vec<Certificate> {
     let (mut listed, mut from) = (Vec::new(), ListPosition::default());
     loop {
-        let page = archive.page(from, ListFilter::All).await.unwrap();
+        let page = archive.page(from, ListFilter::All, 0).await.unwrap();
         listed.extend(page.certificates);
         from = page.end;
         if !page.more {
@@ -130,7 +130,7 @@ async fn a_damaged_certificate_does_not_end_a_list() {
     archive.save(Arc::new(vec![certificate(11)])).await.unwrap();
     let (mut listed, mut from) = (Vec::new(), ListPosition::default());
     loop {
-        let page = archive.page(from, ListFilter::NotSignedBy(1)).await.unwrap();
+        let page = archive.page(from, ListFilter::NotSignedBy(1), 0).await.unwrap();
         listed.extend(page.certificates);
         from = page.end;
         if !page.more {
@@ -138,7 +138,7 @@ async fn a_damaged_certificate_does_not_end_a_list() {
         }
     }
     assert_eq!(listed, [certificate(11), certificate(11)], "at both of its positions");
-    let page = archive.page(ListPosition::default(), ListFilter::NotSignedBy(0)).await.unwrap();
+    let page = archive.page(ListPosition::default(), ListFilter::NotSignedBy(0), 0).await.unwrap();
     assert_eq!((page.certificates, page.more), (Vec::new(), false), "it signed all of them");
 }
 

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use vouch_core::committee::Committee;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::message::{Failed, ListFilter, ListPage, ListPosition, ListSource, Message};
 use vouch_node_core::server::health::LinkId;
 use vouch_node_core::server::member_lists::{ListInput, ListOutput, PageRequest, PageRequestInput};
@@ -27,13 +27,13 @@ impl Drop for FollowedList {
 
 /// The member whose list is read.
 struct ListOwner {
-    committee: Arc<Committee>,
+    chain: CommitteeChain,
     member: u16,
 }
 
 impl ListOwner {
     fn name(&self) -> String {
-        self.committee.record().name(self.member)
+        self.chain.current().record().name(self.member)
     }
 }
 
@@ -69,11 +69,10 @@ impl FollowedList {
     /// Waits until the replica is a member: a standby has no certificates.
     async fn owner(&self, changes: &mut Follower<Arc<Snapshot>>) -> ListOwner {
         loop {
-            let committee = changes.see().chain.as_ref().map(|chain| chain.current().clone());
-            if let Some(committee) = committee
-                && let Some(member) = committee.record().position(&self.link.node_key)
+            if let Some(chain) = changes.see().chain.clone()
+                && let Some(member) = chain.current().record().position(&self.link.node_key)
             {
-                return ListOwner { committee, member };
+                return ListOwner { chain, member };
             }
             if changes.changed().await.is_err() {
                 return std::future::pending().await;
@@ -121,7 +120,7 @@ impl FollowedList {
         let CertificateLists { archive, verifying, links, .. } = &*self.certificates;
         let turn = verifying.lock().await;
         let new = archive.new_among(page.certificates).await.map_err(|error| error.to_string())?;
-        let new = Arc::new(verified(links.host(), new, &owner.committee).await?);
+        let new = Arc::new(verified(links.host(), new, &owner.chain).await?);
         let saved = archive.save_listed(new.clone(), self.link.node_key, page.end).await;
         saved.map_err(|error| error.to_string())?;
         drop(turn);

@@ -23,7 +23,7 @@ impl CertificateLists {
             input = match search.handle(input, self.links.now()) {
                 Some(SearchOutput::Over(best)) => break *best?,
                 Some(SearchOutput::Verify(certificate)) => {
-                    let valid = verified(self.links.host(), vec![*certificate], chain.current()).await;
+                    let valid = verified(self.links.host(), vec![*certificate], &chain).await;
                     SearchInput::Verified(valid.ok().and_then(|mut valid| valid.pop()).map(Box::new))
                 }
                 None => match replies.next(search.next_tick()).await {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use vouch_core::certificate::Certificate;
 use vouch_core::digest::Hasher;
-use vouch_core::message::{Message, PayloadFrame, Stream};
+use vouch_core::message::{Code, Message, PayloadFrame, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_core::session::{Phase, ProgressMark, ProgressWatch, SessionError};
 use vouch_node_core::server::put::{PutAnswer, PutInput, PutOutput, PutRequest, ServerPut};
@@ -17,6 +17,7 @@ use super::problem::Problem;
 use super::upload;
 use crate::host::tasks::MissedTickBehavior;
 use crate::server::TICK;
+use crate::server::epochs::epoch_is_over;
 use crate::server::guard::Connection;
 use crate::server::member_links::Snapshot;
 use crate::server::put_performer::{PutMailboxes, PutPerformer, PutService};
@@ -39,6 +40,14 @@ pub(super) async fn put(
     result.await.unwrap_or_else(|_| Err(Problem::internal("the put was given up")))
 }
 
+/// What an attempt has to put.
+enum Attempt {
+    /// A body of which no byte was read.
+    Body(upload::Start),
+    /// A body that was read to its end. The replicas may hold it.
+    Sent(Receipt),
+}
+
 async fn run(
     service: Arc<PutService>,
     connection: Arc<Connection>,
@@ -46,16 +55,44 @@ async fn run(
     expires_at: u64,
     mut done: oneshot::Sender<Result<Box<Certificate>, Problem>>,
 ) {
+    let mut next = Attempt::Body(body);
+    let outcome = loop {
+        // A new committee is no reason to fail if the body is not in between.
+        match attempt(&service, &connection, next, expires_at, &mut done).await {
+            Ok(outcome) => break outcome,
+            Err(again) => next = again,
+        }
+    };
+    if let Some(outcome) = outcome {
+        // Fails if the client has disconnected.
+        let _ = done.send(outcome);
+    }
+}
+
+/// Puts a body through the current committee. The outcome is `None` if the client is gone. The error is what to put through the next committee.
+async fn attempt(
+    service: &Arc<PutService>,
+    connection: &Arc<Connection>,
+    attempt: Attempt,
+    expires_at: u64,
+    done: &mut oneshot::Sender<Result<Box<Certificate>, Problem>>,
+) -> Result<Option<Result<Box<Certificate>, Problem>>, Attempt> {
     let (replies_to, mut replies) = reply_routing::mailbox(service.core.replicas());
     let (inbox, mut reported) = mpsc::channel(1);
     let mut snapshot = service.members.follow();
+    let epoch = snapshot.see().epoch();
     let mailboxes = PutMailboxes { replies: replies_to, inbox };
-    let (request, stream) = (PutRequest { offer: None, renew: false, whole: None }, service.members.numbers().next());
+    let (body, sent) = match attempt {
+        Attempt::Body(body) => (Flow::Waiting(body), None),
+        Attempt::Sent(receipt) => (Flow::Ended, Some(receipt)),
+    };
+    let (request, stream) = (PutRequest { offer: sent, renew: false, whole: None }, service.members.numbers().next());
     let mut put = BodyPut {
         put: ServerPut::new(stream, request, service.policy),
         stream,
         performer: PutPerformer::new(service.clone(), mailboxes, stream, connection.source()),
-        body: Flow::Waiting(body),
+        body,
+        sent,
         hasher: Hasher::new(),
         expires_at,
         service: service.clone(),
@@ -68,28 +105,38 @@ async fn run(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let outcome = loop {
         if let Some(outcome) = put.outcome.take() {
-            break Some(outcome);
+            break Ok(Some(outcome));
         }
         let step = tokio::select! {
             // The body last: it is nearly always ready, and the other events are rare.
             biased;
-            () = done.closed() => break None,
-            () = connection.until_cut_off() => break None,
+            () = done.closed() => break Ok(None),
+            () = connection.until_cut_off() => break Ok(None),
             Some(reply) = replies.recv() => Step::Reply(reply),
             Some((_, input)) = reported.recv() => Step::Told(input),
             Ok(()) = snapshot.changed() => Step::Members(snapshot.see()),
             _ = ticks.tick() => Step::Tick,
             piece = put.body.next() => Step::Piece(piece),
         };
+        let is_over = match &step {
+            Step::Members(snapshot) => snapshot.epoch() != epoch,
+            Step::Told(PutInput::Uncertified(failed)) => failed.code == Code::NewEpoch,
+            _ => false,
+        };
+        if is_over {
+            break put.again(snapshot.see().epoch());
+        }
         if let Err(problem) = put.take(step).await {
-            break Some(Err(problem));
+            break Ok(Some(Err(problem)));
         }
     };
-    if let Some(outcome) = outcome {
-        // Fails if the client has disconnected.
-        let _ = done.send(outcome);
-    }
     put.drive(PutInput::GiveUp { keep: true }).await;
+    outcome
+}
+
+/// The body was in between when a new committee took over.
+fn new_epoch(epoch: u64) -> Problem {
+    SessionError::refused(epoch_is_over(epoch), None).into()
 }
 
 /// The state of reading a body: not started, in progress, or complete.
@@ -130,6 +177,8 @@ struct BodyPut {
     stream: Stream,
     performer: PutPerformer,
     body: Flow,
+    /// The receipt, once the body was read to its end.
+    sent: Option<Receipt>,
     /// Hashes the received pieces.
     hasher: Hasher,
     expires_at: u64,
@@ -141,12 +190,26 @@ struct BodyPut {
 }
 
 impl BodyPut {
+    /// What remains to be done when a new committee has taken over.
+    fn again(&mut self, epoch: u64) -> Result<Option<Result<Box<Certificate>, Problem>>, Attempt> {
+        match (std::mem::replace(&mut self.body, Flow::Ended), self.sent) {
+            (Flow::Waiting(body), _) => Err(Attempt::Body(body)),
+            (Flow::Ended, Some(receipt)) => Err(Attempt::Sent(receipt)),
+            (Flow::Flowing(_) | Flow::Ended, _) => Ok(Some(Err(new_epoch(epoch)))),
+        }
+    }
+
     /// Gives the core an input, performs its outputs, and gives it their completions.
     async fn drive(&mut self, input: PutInput) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             for output in self.put.handle(input, &self.service.core.put_context()) {
                 match output {
+                    PutOutput::Answer(PutAnswer::Ready(offset))
+                        if self.sent.is_some_and(|receipt| offset == receipt.length) =>
+                    {
+                        inputs.extend(self.sent.map(PutInput::End));
+                    }
                     PutOutput::Answer(answer) => self.answer(answer),
                     PutOutput::Action(action) => inputs.extend(self.performer.perform(action).await),
                 }
@@ -156,6 +219,10 @@ impl BodyPut {
 
     fn answer(&mut self, answer: PutAnswer) {
         match answer {
+            // Of a body that is gone, no byte can be sent again.
+            PutAnswer::Ready(offset) if self.sent.is_some_and(|receipt| offset != receipt.length) => {
+                self.outcome = Some(Err(new_epoch(self.service.members.snapshot().epoch())));
+            }
             PutAnswer::Ready(_) => self.body.start(),
             PutAnswer::Progress(member, stage) => drop(self.reported.insert((member, stage as u8))),
             PutAnswer::Certified(certificate) => self.outcome = Some(Ok(certificate)),
@@ -226,7 +293,9 @@ impl BodyPut {
                 self.body = Flow::Ended;
                 let (salt, digest, length) = (self.service.host.random(), self.hasher.digest(), self.hasher.length());
                 let expires_at = self.expires_at;
-                self.drive(PutInput::End(Receipt { salt, digest, length, expires_at })).await;
+                let receipt = Receipt { salt, digest, length, expires_at };
+                self.sent = Some(receipt);
+                self.drive(PutInput::End(receipt)).await;
             }
         }
         Ok(())

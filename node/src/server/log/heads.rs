@@ -14,10 +14,12 @@ use crate::server::member_links::Replies;
 /// Has each new head certified, until the server ends.
 pub(in crate::server) async fn certify_heads(log: Weak<ServerLog>, inputs: mpsc::Receiver<LogHeadsInput>) {
     let Some(committee) = committee(&log).await else { return };
+    let epoch = committee.record().epoch();
     let Some(numbers) = log.upgrade().map(|log| log.members.numbers().clone()) else { return };
     let core = LogHeads::new(committee, numbers);
     let (verified, verifications) = mpsc::channel(1);
-    HeadsTask { log, core, inputs, verified, verifications, replies: None, connected: BTreeSet::new() }.run().await;
+    let connected = BTreeSet::new();
+    HeadsTask { log, epoch, core, inputs, verified, verifications, replies: None, connected }.run().await;
 }
 
 /// Waits for the founding.
@@ -33,6 +35,8 @@ async fn committee(log: &Weak<ServerLog>) -> Option<Arc<vouch_core::committee::C
 
 struct HeadsTask {
     log: Weak<ServerLog>,
+    /// Of the committee whose members sign.
+    epoch: u64,
     core: LogHeads,
     inputs: mpsc::Receiver<LogHeadsInput>,
     verified: mpsc::Sender<LogHeadsInput>,
@@ -94,6 +98,15 @@ impl HeadsTask {
 
     /// The members that have disconnected since the last look.
     fn left(&mut self, log: &ServerLog) -> Vec<LogHeadsInput> {
+        let snapshot = log.members.snapshot();
+        if snapshot.epoch() != self.epoch
+            && let Some(chain) = &snapshot.chain
+        {
+            // What was known of members was by their indices. The members of the new committee sign the newest head, too.
+            self.core = LogHeads::new(chain.current().clone(), log.members.numbers().clone());
+            (self.epoch, self.replies, self.connected) = (snapshot.epoch(), None, BTreeSet::new());
+            log.tips().clear();
+        }
         let connected = log.members.connected();
         let left = self.connected.difference(&connected).map(|member| LogHeadsInput::Left(*member)).collect();
         self.connected = connected;

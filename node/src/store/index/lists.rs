@@ -26,7 +26,7 @@ impl Index {
     pub(in super::super) fn list(
         &self,
         from: ListPosition,
-        (filter, asker): (ListFilter, &NodeKey),
+        (filter, epoch, asker): (ListFilter, u64, &NodeKey),
         size: usize,
     ) -> Result<ListPage, DurableError> {
         let asker = listing::origin(&asker.0);
@@ -42,7 +42,9 @@ impl Index {
                     // skip a damaged certificate: others list it
                     let decoded = Certificate::decode(encoding, &Limits::default()).ok();
                     let is_shown = |certificate: &Certificate| match filter {
-                        ListFilter::NotSignedBy(member) => !certificate.signers.contains(member),
+                        ListFilter::NotSignedBy(member) => {
+                            certificate.epoch != epoch || !certificate.signers.contains(member)
+                        }
                         ListFilter::All | ListFilter::NotFromAsker => true,
                     };
                     if let Some(certificate) = decoded.filter(is_shown) {

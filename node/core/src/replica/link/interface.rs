@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use vouch_core::bls::{AggregateSignature, VoteSignature};
 use vouch_core::certificate::{Certificate, Signers};
-use vouch_core::chain::CommitteeChain;
+use vouch_core::chain::{CommitteeChain, EpochLink};
 use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::link::NodeKey;
@@ -72,7 +72,7 @@ pub enum Request<J> {
     /// Make the certificates of a batch and keep those of stored blobs.
     Archive(Arc<Committee>, Proposal, Signers, AggregateSignature),
     /// Learn certificates that the server says this replica missed.
-    Missed(Arc<Committee>, Vec<Certificate>),
+    Missed(CommitteeChain, Vec<Certificate>),
 }
 
 /// The completion of a request.
@@ -124,6 +124,8 @@ pub enum Output<J> {
     ReplicaStatus(ReplicaStatus, String),
     /// A put or a batch continued without this replica. The server's reason.
     LeftOut(String),
+    /// The server showed later epochs.
+    Epochs(Vec<EpochLink>),
     /// A vote on this proposal was sent.
     Voted(Proposal),
     /// The replica refused to vote. The reason.

@@ -55,9 +55,9 @@ impl LinkRepair {
             }
             let blob = Box::new(blob);
             fetching.current = Some(blob.clone());
-            let committee = round.committee.clone();
+            let chain = round.chain.clone();
             self.stage = RepairStage::Fetch(round, fetching);
-            return RepairRequest::Fetch(committee, blob);
+            return RepairRequest::Fetch(chain, blob);
         }
         self.endorse(&mut fetching, 1);
         let (count, bytes) = fetching.adopted;

@@ -1,12 +1,10 @@
 //! Inputs and outputs of a link's repair.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use vouch_core::certificate::Certificate;
 use vouch_core::chain::CommitteeChain;
-use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::message::{Failed, ListFilter, ListPage, ListPosition, ListSource, Stream};
 
@@ -107,12 +105,12 @@ pub enum RepairRequest {
         /// The certificates to leave out.
         filter: ListFilter,
     },
-    /// Verify the certificates of a page against the committee, and keep those of stored blobs.
-    Learn(Arc<Committee>, Vec<Certificate>),
+    /// Verify the certificates of a page against the committees, and keep those of stored blobs.
+    Learn(CommitteeChain, Vec<Certificate>),
     /// Wait until no other link fetches.
     TakeTurn,
     /// Obtain a blob if it is still lacking: from this replica's disk, or from other members.
-    Fetch(Arc<Committee>, Box<AssignedBlob>),
+    Fetch(CommitteeChain, Box<AssignedBlob>),
     /// Make the positions in the lists durable.
     SavePositions(ListPositions),
     /// Wait for this time.

@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Failed, ListFilter, ListPage, ListPosition, ListSource, Stream};
 use vouch_core::receipt::{NEVER, Receipt};

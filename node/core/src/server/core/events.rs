@@ -40,8 +40,8 @@ pub enum ServerInput<H> {
     },
     /// A link has ended. Ignored if the replica has a newer one.
     Left(LinkId),
-    /// The committee is founded.
-    Founded(CommitteeChain),
+    /// The committee is founded, or a later one has taken over. All requests to members end, and the replicas join again.
+    Adopted(CommitteeChain),
     /// A member has sent a message on a link.
     Reply(LinkId, Reply),
     /// No put and no get waits for a delivered reply.

@@ -7,7 +7,7 @@ use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::statement::{self, Batch, Statement};
 
 use super::*;
-use crate::fixture::{TestCommittee, node_key};
+use crate::fixture::{TestCommittee, TestEpochs, node_key};
 use crate::server::batch::BatchRequest;
 
 const UNIX: u64 = 1_700_000_000;
@@ -211,7 +211,7 @@ fn without_a_committee_no_put_begins() {
     let submit = BatchInput::Submit { put: Stream(1), receipt: receipt(1), holders, candidates };
     assert!(core.handle(ServerInput::Batch(submit), clock).is_empty());
     assert!(core.handle(ServerInput::Settled, clock).is_empty() && core.next_tick(clock).is_none());
-    core.handle(ServerInput::Founded(TestCommittee::of([1]).committee.into()), clock);
+    core.handle(ServerInput::Adopted(TestCommittee::of([1]).committee.into()), clock);
     assert_eq!(core.roster().membership(&node_key(1)), Membership::Member(0));
     assert_eq!(
         core.admit(&BTreeSet::new(), false, clock.now),
@@ -373,4 +373,49 @@ fn a_batch_lingers_while_puts_are_stored() {
     world.submit(2, &[0, 1, 2, 3]);
     world.settle();
     assert_eq!(world.proposal().receipts.len(), 2);
+}
+
+#[test]
+fn a_new_epoch_ends_puts_and_links_and_forgets_what_was_known_by_index() {
+    let mut world = ServerWorld::new();
+    world.submit(1, &QUORUM_OF_4);
+    world.settle();
+    let proposal = world.proposal();
+    world.submit(2, &QUORUM_OF_4);
+    world.observe(3, Observed::TookBytesTooSlowly);
+    let mut epochs = TestEpochs::founded(TestCommittee::new(4));
+    let key = |i: u8| (node_key(i), VoteSecretKey::generate(&[i + 100; 32]).unwrap());
+    epochs.change(UNIX, (2..=6).map(key));
+    let old = world.link(0);
+    world.handle(ServerInput::Adopted(epochs.chain.clone()));
+    let failed: Vec<_> = world.failed.iter().map(|(put, failed)| (*put, failed.code)).collect();
+    assert_eq!(failed, [(Stream(2), Code::NewEpoch), (Stream(1), Code::NewEpoch)]);
+    assert_eq!((world.core.roster().count(), world.core.roster().membership(&node_key(1))), (0, Membership::Standby));
+    assert_eq!(world.admit([], true), Admission::TooFew { connected: BTreeSet::new() });
+    // What the old links still say concerns nobody.
+    world.handle(ServerInput::Left(old));
+    world.proposals.clear();
+    world.handle(ServerInput::Reply(
+        old,
+        Reply {
+            member: 0,
+            stream: proposal.batch,
+            message: Message::Vote { stream: proposal.batch, signature: VoteSignature([1; 96]) },
+        },
+    ));
+    // The members of the new committee join, and nothing is known of them.
+    world.committee = epochs.committees.remove(1);
+    for member in 0..5 {
+        world.join(member);
+    }
+    assert_eq!(world.admit([], false), world.begin(0..5, []));
+    world.submit(3, &[0, 1, 2, 3]);
+    world.settle();
+    let proposal = world.proposal();
+    assert_eq!(proposal.members, [0, 1, 2, 3]);
+    for member in 0..4 {
+        world.vote(&proposal, member);
+    }
+    world.settle();
+    assert_eq!(world.certified, [Stream(3)]);
 }

@@ -37,7 +37,7 @@ impl EndorsementWorld {
         let digests = blobs.iter().map(|blob| Digest::of(blob.as_bytes())).collect();
         let endorsement = Endorsement::new(ASKING, digests, StreamNumbers::from(FIRST.0));
         let (now, connected) = (Duration::from_secs(100), (0..4).collect());
-        let context = EndorsementContext { now, unix_seconds: TODAY, connected, quorum: Some(QUORUM) };
+        let context = EndorsementContext { now, unix_seconds: TODAY, connected, epoch: 0, quorum: Some(QUORUM) };
         Self { endorsement, context }
     }
 
@@ -133,7 +133,8 @@ fn only_certificates_in_force_that_the_member_did_not_sign_qualify() {
     };
     assert!(skipped(None), "unknown");
     let signed = Certificate { signers: Signers::new(4, 1..4).unwrap(), ..certificate("blob", 10) };
-    assert!(skipped(Some(signed)), "the member signed it");
+    assert!(skipped(Some(signed.clone())), "the member signed it");
+    assert!(!skipped(Some(Certificate { epoch: 1, ..signed })), "the signer of that index was another member");
     let expires = |expires_at| {
         let mut certificate = certificate("blob", 10);
         certificate.claim.receipt.expires_at = expires_at;

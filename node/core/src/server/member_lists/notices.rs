@@ -18,15 +18,19 @@ pub struct Notice {
 }
 
 /// The notices of certificates for the connected members, except for those in `knowing`, which have the certificates already.
-/// Neighbours with the same signers share a notice.
-pub fn notices(certificates: &[Certificate], knowing: &[u16], connected: &BTreeSet<u16>) -> Vec<Notice> {
+/// Neighbours with the same signers share a notice. `epoch`: of the committee whose members are connected; the signers of another epoch were
+/// other members.
+pub fn notices(certificates: &[Certificate], epoch: u64, knowing: &[u16], connected: &BTreeSet<u16>) -> Vec<Notice> {
     let mut notices = Vec::new();
     let mut begin = 0;
-    for of_same_signers in certificates.chunk_by(|one, other| one.signers == other.signers) {
+    for of_same_signers in
+        certificates.chunk_by(|one, other| (one.epoch, &one.signers) == (other.epoch, &other.signers))
+    {
         let (from, end) = (begin, begin + of_same_signers.len());
         begin = end;
         let Some(first) = of_same_signers.first() else { continue };
-        let lacks = |member: &&u16| !first.signers.contains(**member) && !knowing.contains(*member);
+        let has_signed = |member: u16| first.epoch == epoch && first.signers.contains(member);
+        let lacks = |member: &&u16| !has_signed(**member) && !knowing.contains(*member);
         let members: Vec<u16> = connected.iter().filter(lacks).copied().collect();
         if members.is_empty() {
             continue;

@@ -176,9 +176,13 @@ fn connected_members_that_neither_signed_nor_know_are_notified() {
     let connected = [0, 1, 3, 4, 5].into();
     let expected =
         [Notice { members: vec![3, 5], certificates: 0..2 }, Notice { members: vec![0, 5], certificates: 2..3 }];
-    assert_eq!(notices(&certificates, &[4], &connected), expected);
-    assert_eq!(notices(&certificates[..2], &[3, 4, 5], &connected), [], "nobody lacks them");
-    assert_eq!(notices(&[], &[], &connected), []);
+    assert_eq!(notices(&certificates, 0, &[4], &connected), expected);
+    assert_eq!(notices(&certificates[..2], 0, &[3, 4, 5], &connected), [], "nobody lacks them");
+    let members = |notices: Vec<Notice>| {
+        notices.into_iter().flat_map(|notice| notice.members).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(members(notices(&certificates[..2], 1, &[], &connected)), connected, "the signers were other members");
+    assert_eq!(notices(&[], 0, &[], &connected), []);
 }
 
 #[test]
@@ -187,7 +191,8 @@ fn notices_are_bounded_in_size() {
     let most = NOTICE / one.encode().len();
     let certificates = vec![one; 2 * most + 1];
     let connected = (0..4).collect();
-    let pages: Vec<_> = notices(&certificates, &[], &connected).into_iter().map(|notice| notice.certificates).collect();
+    let pages: Vec<_> =
+        notices(&certificates, 0, &[], &connected).into_iter().map(|notice| notice.certificates).collect();
     assert_eq!(pages, [0..most, most..2 * most, 2 * most..2 * most + 1]);
 }
 
