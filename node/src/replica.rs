@@ -220,6 +220,8 @@ impl Replica {
             log: log.clone(),
             approving,
             stops: stops.clone(),
+            servers: config.servers.clone(),
+            joins: config.joins,
         });
         let link = Arc::new(LinkContext {
             clock,
@@ -238,7 +240,7 @@ impl Replica {
             peers: peers.clone(),
             stops,
             left_out: Notice::default(),
-            repair: RepairConfig { every: config.repair_every, rate: config.repair_rate },
+            repair: RepairConfig { every: config.repair_every, rate: config.repair_rate, joins: config.joins },
             max_incoming: config.max_incoming,
             receiving: Arc::default(),
         });

@@ -3,6 +3,7 @@
 
 mod attacks;
 mod bad_clients;
+mod changes;
 mod changing_files;
 mod chunk_proofs;
 mod clocks;

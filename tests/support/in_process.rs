@@ -151,8 +151,19 @@ impl InProcess {
 
     /// Starts a replica of these servers without waiting.
     pub async fn spawn_replica_at(&self, number: usize, servers: Vec<String>) -> Running<replica::Event> {
+        self.spawn_configured(ReplicaConfig::new(Data::Folder(self.folder(number)), servers)).await
+    }
+
+    /// Starts a replica that wants to join the cluster.
+    pub async fn start_joiner(&mut self, number: usize) {
+        let config = ReplicaConfig::new(Data::Folder(self.folder(number)), vec![self.address.clone()]);
+        let running = self.spawn_configured(ReplicaConfig { joins: true, ..config }).await;
+        self.replicas.insert(number, running);
+    }
+
+    async fn spawn_configured(&self, config: ReplicaConfig) -> Running<replica::Event> {
         let events = Events::new();
-        let mut config = ReplicaConfig::new(Data::Folder(self.folder(number)), servers);
+        let mut config = ReplicaConfig { takes_joiners: true, ..config };
         (self.change_replica)(&mut config);
         let reporter = events.reporter();
         let replica = retry(|| Replica::open(Host::system(), config.clone(), reporter.clone())).await;

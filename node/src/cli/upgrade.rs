@@ -2,6 +2,7 @@
 //! be a chain from the identity that the user trusts.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 use vouch_core::Limits;
@@ -16,6 +17,8 @@ use crate::client::PutLink;
 use crate::host::Host;
 
 const BUNDLE_MODE: u32 = 0o644;
+/// How long the server may take to show its committees.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Exit code 0: the bundle is written, or has nothing to gain. 1: the server's committees contradict it. 2: the bundle cannot be checked.
 pub(super) async fn upgrade(host: &Host, args: UpgradeArgs) -> Result<u8, Failure> {
@@ -30,9 +33,12 @@ pub(super) async fn upgrade(host: &Host, args: UpgradeArgs) -> Result<u8, Failur
     let trust = Trust { cluster: Some(cluster), checkpoint: None };
     let old = chain_of(&text, &trust, &args.bundle)?;
     let link = PutLink::open(host, &args.server, Some(cluster)).await.map_err(|error| server_trust.explain(error))?;
-    let shown = link.chain().ok_or_else(|| Failure::new("the server shows no committee"))?;
+    let shown =
+        host.timeout(PATIENCE, link.known_chain()).await.map_err(|_| Failure::new("the server shows no committee"))?;
+    let shown = shown.map_err(|error| server_trust.explain(error))?;
     if let ChainComparison::Fork(_) = old.compare(shown) {
-        let note = "Get a bundle of a newer file from that server and run `vouch compare` on both: it writes the evidence.";
+        let note =
+            "Get a bundle of a newer file from that server and run `vouch compare` on both: it writes the evidence.";
         return Err(Failure::new("the server's committees contradict those of the bundle").with_note(note));
     }
     let [before, after] = [&old, shown].map(|chain| chain.current().record().epoch());

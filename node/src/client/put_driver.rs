@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
 use vouch_core::chain::CommitteeChain;
 use vouch_core::message::{Message, Stream};
 use vouch_core::session::progress::CHECK_EVERY;
@@ -59,6 +59,8 @@ pub(super) struct LinkInfo {
     pub(super) chain: OnceLock<CommitteeChain>,
     /// Why the link ended.
     pub(super) ended: OnceLock<Arc<ClientError>>,
+    /// One of the two is there.
+    pub(super) learned: Notify,
 }
 
 type PutResult = oneshot::Sender<Result<Box<Certified>, ClientError>>;
@@ -132,6 +134,7 @@ impl PutDriver {
         let error = Arc::new(error);
         let results: Vec<_> = puts.into_values().map(|put| (put.result, error.clone())).collect();
         let _ = info.ended.set(error);
+        info.learned.notify_waiters();
         // Keep no reference: the caller of a single put takes the error out of its `Arc`.
         drop(info);
         for (result, error) in results {
@@ -207,6 +210,7 @@ impl PutDriver {
                 PutLinkEvent::Cluster(chain) => {
                     self.puts.values().for_each(|put| (put.progress)(PutProgress::Cluster(chain.clone())));
                     let _ = self.info.chain.set(chain);
+                    self.info.learned.notify_waiters();
                 }
                 PutLinkEvent::Put(stream, Ok(event)) => self.event(stream, event).await,
                 PutLinkEvent::Put(stream, Err(error)) => self.end(stream, Err(error.into())),

@@ -175,6 +175,24 @@ impl PutLink {
         self.info.chain.get()
     }
 
+    /// The committees that the server shows, verified, once they are. A server without a committee shows none until one is founded.
+    ///
+    /// # Errors
+    /// The link ended before.
+    pub async fn known_chain(&self) -> Result<&CommitteeChain, ClientError> {
+        loop {
+            // Registered before the look, so that news in between wake this task.
+            let learned = self.info.learned.notified();
+            if let Some(chain) = self.chain() {
+                return Ok(chain);
+            }
+            if self.info.ended.get().is_some() {
+                return Err(self.gone());
+            }
+            learned.await;
+        }
+    }
+
     /// The cluster that the server showed.
     pub fn cluster(&self) -> Option<ClusterId> {
         self.chain().map(CommitteeChain::cluster)

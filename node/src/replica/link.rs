@@ -34,6 +34,8 @@ use requests::{Requests, Running};
 
 /// Capacity of the queue of replies.
 const REPLY_QUEUE: usize = 1024;
+/// How long a server may take to take over when a replica shows it a new epoch.
+const TAKE_OVER: Duration = Duration::from_secs(5);
 /// Capacity of the queue of chunks that were read.
 const CHUNK_QUEUE: usize = 4;
 /// Capacity of the queue of list pages. One page is requested at a time.
@@ -131,7 +133,7 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: OpenedLink) ->
     let watching = watch_storage(&context.storage, inputs.clone());
     let log = Arc::new(context.log.link(replies.clone()));
     let peers = context.peers.relay(replies.clone());
-    let telling = log.clone().tell_tips();
+    let (telling, leaving) = (log.clone().tell_tips(), epoch_ended(context, epoch, replies.clone()));
     let _asking = context.clock.link(replies.clone());
     let mut link = LinkShell {
         core: ReplicaLink::new(context.identity.node_key(), context.max_incoming),
@@ -178,7 +180,7 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: OpenedLink) ->
         biased;
         error = serving => error,
         () = forwarding => LinkError::Closed(String::new()),
-        ended = epoch_ended(&context.identity, epoch) => ended,
+        ended = leaving => ended,
         () = watching => LinkError::Closed(String::new()),
         () = telling => LinkError::Closed(String::new()),
         () = repairing => LinkError::Closed(String::new()),
@@ -193,18 +195,28 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: OpenedLink) ->
     ended
 }
 
-/// Completes when the current epoch is another one: the server then knows this replica by another key.
-async fn epoch_ended(identity: &OwnIdentity, epoch: u64) -> LinkError {
+/// Completes when the current epoch is another one: the server then knows this replica by another key. It shows the server the epoch before, so
+/// that the server takes over. If the members left first, puts would fail for lack of members.
+async fn epoch_ended(context: &LinkContext, epoch: u64, replies: mpsc::Sender<Outgoing>) -> LinkError {
+    let identity = &context.identity;
     let mut committees = identity.committees.follow();
-    loop {
+    let ended = loop {
         if let Err(ended) = check_epoch(identity, epoch) {
-            return ended;
+            break ended;
         }
         if committees.changed().await.is_err() {
             return std::future::pending().await;
         }
         committees.see();
+    };
+    for message in identity.chain().iter().flat_map(|chain| Message::epochs(chain.links_after(epoch))) {
+        if replies.send(message.encode().into()).await.is_err() {
+            return ended;
+        }
     }
+    // The server ends the link when it has taken over.
+    context.storage.host.sleep(TAKE_OVER).await;
+    ended
 }
 
 fn check_epoch(identity: &OwnIdentity, epoch: u64) -> Result<(), LinkError> {
@@ -268,7 +280,10 @@ impl LinkShell {
             self.puts.forget(*id);
         }
         // Members are numbered, and votes are made, for the committee of the epoch in which the link began.
-        check_epoch(&self.context.identity, self.epoch)?;
+        // The link ends soon: until then, the server is only shown the new epoch.
+        if check_epoch(&self.context.identity, self.epoch).is_err() {
+            return Ok(());
+        }
         let (chain, doubt) = (self.context.identity.chain(), self.context.clock.doubt());
         let wall = self.context.storage.host.unix_seconds();
         let stops_at = chain.as_ref().and_then(|chain| self.context.stops.of_epoch(chain.current().record().epoch()));

@@ -1,6 +1,7 @@
 //! The replica's part in changes of members: does what the log's state says is due, and follows when an epoch begins.
 
 mod approving;
+mod joining;
 mod performing;
 mod stops;
 
@@ -17,6 +18,7 @@ use super::context::{OwnIdentity, Reports, Storage};
 use super::log::ReplicaLog;
 use crate::latest::Closed;
 pub(super) use approving::Approving;
+use joining::Proposing;
 pub(super) use stops::Stops;
 pub use stops::StopsError;
 
@@ -34,18 +36,31 @@ pub(super) struct MembershipContext {
     pub(super) log: Arc<ReplicaLog>,
     pub(super) approving: Arc<Approving>,
     pub(super) stops: Arc<Stops>,
+    /// Addresses of servers.
+    pub(super) servers: Vec<String>,
+    /// Whether the replica wants to be a member of the cluster that its servers show.
+    pub(super) joins: bool,
 }
 
 impl MembershipContext {
     /// Does what is due, whenever the state changes and every two seconds. Never completes.
     pub(super) async fn run(self: Arc<Self>) {
         let mut states = self.log.follow_membership();
-        let mut reported = None;
+        let (mut reported, mut proposing, mut done) = (None, Proposing::default(), Vec::<(Duty, Duration)>::new());
         loop {
-            if let Some(state) = states.see() {
+            let state = states.see();
+            self.propose_itself(state.as_deref(), &mut proposing).await;
+            if let Some(state) = state {
                 self.follow(&state).await;
                 self.report(&state, &mut reported);
+                let now = self.storage.host.monotonic();
+                done.retain(|(_, at)| now < *at + LOOK_EVERY);
                 for duty in self.duties(&state) {
+                    // Otherwise an op that the log refuses would be made again with each block, for ever.
+                    if done.iter().any(|(before, _)| *before == duty) {
+                        continue;
+                    }
+                    done.push((duty.clone(), now));
                     if let Err(why) = self.perform(&state, duty).await {
                         self.trouble(&why);
                     }

@@ -144,16 +144,15 @@ fn membership_text(membership: Membership) -> &'static str {
 }
 
 impl ReplicaLinkContext {
-    /// Passes a frame on to the member that it is for. It is dropped if that member is not connected or does not read: senders of frames
-    /// send again what matters.
+    /// Passes a frame on to the replica that it is for. It is dropped if that replica is not connected or does not read: senders of frames
+    /// send again what matters. A replica that joins exchanges frames before it is a member; who else may is for the receivers to decide.
     fn relay(&self, sender: &NodeKey, frame: Bytes) {
         // A member sends in its own name only, so that it cannot spend the queues of others in the name of a third.
         let Some(to) = PeerFrame::addressed(&frame).ok().filter(|(from, _)| from == sender).map(|(_, to)| to) else {
             return;
         };
-        let snapshot = self.members.snapshot();
-        let member = snapshot.chain.as_ref().and_then(|chain| chain.current().record().position(&to));
-        if let Some(handle) = member.and_then(|member| snapshot.members.get(&member)) {
+        let handle = self.core.state().roster().handle(&to).cloned();
+        if let Some(handle) = handle {
             // Only if half of the queue is free: the rest is for what cannot wait.
             handle.control.try_send_spare(&Message::Peer(frame).encode());
         }
@@ -326,6 +325,18 @@ async fn read(
             | Message::Peer(_) => Stream::LINK,
             other => return LinkError::unexpected("a reply", other),
         };
+        // A replica that joins follows the log, and fetches what members hold, before it is one.
+        let message = match message {
+            Message::Peer(frame) => {
+                context.relay(&hello.node_key, frame);
+                continue;
+            }
+            Message::List { stream, source, from, filter } => {
+                requests.list(hello.node_key, stream, source, (from, filter));
+                continue;
+            }
+            message => message,
+        };
         // A standby is sent no requests: ignore its answers.
         let position = |chain: CommitteeChain| chain.current().record().position(&hello.node_key);
         let Some(member) = context.members.chain().and_then(position) else {
@@ -335,9 +346,6 @@ async fn read(
         connection.exempt();
         reader.is_member();
         match message {
-            Message::List { stream, source, from, filter } => {
-                requests.list(member, stream, source, (from, filter));
-            }
             // A member may ask only in its own name: the answers are signed for the asker that is named.
             Message::AskTime { stream, asker, nonce } if asker == hello.node_key => {
                 requests.ask_time(member, stream, asker, nonce);
@@ -345,7 +353,6 @@ async fn read(
             Message::AskTime { .. } => {}
             Message::Endorse { digests } => requests.endorse(member, digests),
             Message::LogTip { height, .. } => context.log.tip(member, height),
-            Message::Peer(frame) => context.relay(&hello.node_key, frame),
             // The core routes it: a vote to its batch, any other reply to its put or get.
             message => context.core.handle(ServerInput::Reply(link, Reply { member, stream, message })),
         }

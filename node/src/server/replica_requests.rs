@@ -17,6 +17,7 @@ use crate::host::tasks::JoinSet;
 /// The requests of one replica in progress. They end with its link.
 pub(super) struct ReplicaRequests {
     certificates: Arc<CertificateLists>,
+    core: Arc<CorePerformer>,
     endorser: Arc<Endorser>,
     limits: Arc<Mutex<RequestLimits>>,
     tasks: JoinSet<()>,
@@ -30,8 +31,8 @@ fn lock(limits: &Mutex<RequestLimits>) -> MutexGuard<'_, RequestLimits> {
 impl ReplicaRequests {
     /// The requests of a link that begins.
     pub(super) fn new(certificates: Arc<CertificateLists>, core: Arc<CorePerformer>) -> Self {
-        let endorser = Arc::new(Endorser { certificates: certificates.clone(), core });
-        Self { certificates, endorser, limits: Arc::default(), tasks: JoinSet::new() }
+        let endorser = Arc::new(Endorser { certificates: certificates.clone(), core: core.clone() });
+        Self { certificates, core, endorser, limits: Arc::default(), tasks: JoinSet::new() }
     }
 
     fn limits(&self) -> MutexGuard<'_, RequestLimits> {
@@ -43,18 +44,26 @@ impl ReplicaRequests {
         self.tasks.spawn(task);
     }
 
-    /// Sends the member a page of the server's own certificates, or of another member's.
-    pub(super) fn list(&mut self, member: u16, stream: Stream, source: ListSource, page: (ListPosition, ListFilter)) {
+    /// Sends the replica a page of the server's own certificates, or of a member's.
+    pub(super) fn list(
+        &mut self,
+        asker: NodeKey,
+        stream: Stream,
+        source: ListSource,
+        page: (ListPosition, ListFilter),
+    ) {
+        let core = self.core.clone();
+        // A replica that does not read gets no answer.
+        let answer = move |message: &Message| {
+            let handle = core.state().roster().handle(&asker).cloned();
+            let _ = handle.is_some_and(|handle| handle.try_send(message));
+        };
         if !self.limits().begin_list() {
-            let busy = Message::failed(stream, Code::Busy, "one list at a time");
-            self.certificates.links().try_send(member, &busy);
-            return;
+            return answer(&Message::failed(stream, Code::Busy, "one list at a time"));
         }
         let (certificates, limits) = (self.certificates.clone(), self.limits.clone());
         self.spawn(async move {
-            let answer = certificates.answer(stream, source, page).await;
-            // A member that does not read gets no answer.
-            certificates.links().try_send(member, &answer);
+            answer(&certificates.answer(stream, source, page).await);
             lock(&limits).end_list();
         });
     }

@@ -126,7 +126,7 @@ async fn hello_of_another_version_is_refused_and_reported() {
     }
     // the version decides before the rest of a later version's hello is decoded
     let mut link = RawLink::open(cluster.address()).await;
-    link.send_bytes(Bytes::from_static(&[0x01, 0x03, 0x00, 9, 9, 9])).await;
+    link.send_bytes(Bytes::from_static(&[0x01, 0x04, 0x00, 9, 9, 9])).await;
     assert_eq!(link.refused().await.code, Code::Version);
     // the server reports it to its operator too, once for a flood
     let told: Vec<_> = cluster

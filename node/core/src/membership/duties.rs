@@ -94,7 +94,9 @@ impl Membership {
                 duties.push(Duty::Offer);
             }
             let is_late = own.unix_seconds.is_some_and(|now| now >= running.since + OFFER_TIME + CLOCK_MARGIN);
-            if is_member && joining.is_empty() && is_late {
+            // The next committee names the seal of the epoch before.
+            let is_sealed = self.sealing.as_ref().is_none_or(|sealing| sealing.seal.is_some());
+            if is_member && joining.is_empty() && is_late && is_sealed {
                 duties.push(Duty::Fix { change: running.id });
             }
             return duties;

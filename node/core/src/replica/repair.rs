@@ -39,6 +39,8 @@ pub struct RepairConfig {
     pub every: Duration,
     /// Maximum rate of fetching, in bytes per second.
     pub rate: u64,
+    /// Whether the replica fetches everything before it is a member.
+    pub joins: bool,
 }
 
 /// A round.
@@ -145,8 +147,9 @@ impl LinkRepair {
     }
 
     fn begin_round(&mut self, moment: &RepairMoment<'_>) -> RepairRequest {
-        let is_member = |chain: &&CommitteeChain| chain.current().record().position(&self.own).is_some();
-        let Some(chain) = moment.chain.filter(is_member) else { return RepairRequest::AwaitCommittee };
+        let takes_part =
+            |chain: &&CommitteeChain| self.config.joins || chain.current().record().position(&self.own).is_some();
+        let Some(chain) = moment.chain.filter(takes_part) else { return RepairRequest::AwaitCommittee };
         self.stage = RepairStage::FindDamaged(Round { chain: chain.clone(), has_failed: false });
         RepairRequest::FindDamaged
     }

@@ -74,7 +74,7 @@ pub(super) async fn open(
         let voting = "this replica votes in the log again once it cannot contradict what it may have signed before";
         context.reports.report(Event::Trouble(format!("log: {loss}; {voting}")));
     }
-    let nodes = nodes_of(core.applied().machine().membership());
+    let nodes = nodes_of(core.applied().machine().membership(), chain);
     network.join(context.identity.keys.node.clone(), chain.cluster(), nodes.clone());
     let answers = Answers::new(context.clone(), chain.cluster(), disk.blocks().clone());
     let (reads, read) = mpsc::channel(super::task::READS);
@@ -102,10 +102,12 @@ pub(super) async fn open(
     Ok(task)
 }
 
-/// The nodes that exchange messages about the log: the members, and those that join. Those that leave stay until the handoff is signed.
-pub(super) fn nodes_of(membership: &Membership) -> Vec<NodeKey> {
+/// The nodes that exchange messages about the log: the members, and those that join. Those that leave stay until the handoff is signed. A
+/// node that is behind also asks the members of the newest committee that it knows.
+pub(super) fn nodes_of(membership: &Membership, chain: &CommitteeChain) -> Vec<NodeKey> {
     let committee = membership.committee().record();
-    let members = committee.members().iter().map(|member| member.node_key);
+    let newest = chain.current().record().members();
+    let members = committee.members().iter().chain(newest).map(|member| member.node_key);
     let next = membership.running().map(|running| running.members(committee)).unwrap_or_default();
     let mut nodes: Vec<_> = members.chain(next.into_iter().map(|member| member.node_key)).collect();
     nodes.sort_unstable();

@@ -157,9 +157,20 @@ impl LogTask {
         }
     }
 
+    /// Exchanges messages with the nodes that the state and the chain of committees name now.
+    fn choose_nodes(&mut self) {
+        let (Some(core), Some(chain)) = (&self.core, self.context.identity.chain()) else { return };
+        let nodes = nodes_of(core.applied().machine().membership(), &chain);
+        if nodes != self.nodes {
+            self.nodes.clone_from(&nodes);
+            self.network.set_members(nodes);
+        }
+    }
+
     /// The members of the current epoch, by the chain of committees.
     pub(super) fn members_by_chain(&mut self) -> Option<LogInput> {
         let chain = self.committees.see()?;
+        self.choose_nodes();
         let record = chain.current().record();
         let keys = record.members().iter().map(|member| member.node_key);
         LogMembers::new(record.epoch(), keys).map(LogInput::Members)
@@ -234,13 +245,9 @@ impl LogTask {
         });
         if self.log.tip.get() != Some(tip) || tip.height == 0 {
             let membership = core.applied().machine().membership();
-            let nodes = nodes_of(membership);
-            if nodes != self.nodes {
-                self.nodes.clone_from(&nodes);
-                self.network.set_members(nodes);
-            }
             self.log.membership.replace(Some(Arc::new(membership.clone())));
             self.log.tip.replace(Some(tip));
+            self.choose_nodes();
         }
     }
 

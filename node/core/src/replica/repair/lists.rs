@@ -75,7 +75,8 @@ impl ListsRound {
 
     /// Whether enough lists were read to their ends, the server's own among them.
     pub(super) fn is_complete(&self, quorum: u16) -> bool {
-        self.server && self.members + 1 >= usize::from(quorum)
+        // A member's own list counts.
+        self.server && self.members + usize::from(self.own.is_some()) >= usize::from(quorum)
     }
 
     /// The request for the next page, with this stream number. `None` if all lists were read, or if too many blobs are lacking.

@@ -15,7 +15,7 @@ use crate::replica::lacking::{ListPositions, MAX_LACKING};
 mod fetching;
 
 const SERVER: NodeKey = NodeKey([9; 32]);
-const CONFIG: RepairConfig = RepairConfig { every: Duration::from_secs(300), rate: 1000 };
+const CONFIG: RepairConfig = RepairConfig { every: Duration::from_secs(300), rate: 1000, joins: false };
 const WALL: u64 = 1_790_000_000;
 
 /// A replica in a committee of four, with one link.

@@ -1,0 +1,63 @@
+//! A replica that wants to join proposes itself, through its servers as any client does: the members do not know it yet.
+
+use std::time::Duration;
+
+use hyper::Method;
+use vouch_core::chain::CommitteeChain;
+use vouch_core::limits::MAX_BUNDLE;
+use vouch_core::log::Op;
+use vouch_core::membership::{AddedMember, CommitteeChange, MembershipOp};
+use vouch_node_core::membership::Membership;
+
+use super::MembershipContext;
+use crate::client::http::HttpRequest;
+
+/// Pauses between proposals double from the first to the longest: each is an op in the log.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// How long a server may take to have a proposal decided.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a proposal waits for the log, in seconds.
+const LASTS: u64 = 30;
+
+/// When the replica proposes itself again.
+#[derive(Debug, Default)]
+pub(super) struct Proposing {
+    next: Duration,
+    pause: Option<Duration>,
+}
+
+impl MembershipContext {
+    /// Proposes that this replica joins, if it wants to, is no member, and no change that adds it is under way.
+    pub(super) async fn propose_itself(&self, state: Option<&Membership>, proposing: &mut Proposing) {
+        let host = &self.storage.host;
+        let is_no_member = |chain: &CommitteeChain| self.identity.position(chain.current()).is_none();
+        let Some(chain) = self.identity.chain().filter(|chain| self.joins && is_no_member(chain)) else { return };
+        let (record, node_key) = (chain.current().record(), self.identity.node_key());
+        let joins = |change: &CommitteeChange| change.added.iter().any(|member| member.node_key == node_key);
+        let is_under_way = state.and_then(Membership::running).is_some_and(|running| joins(&running.change));
+        if is_under_way || host.monotonic() < proposing.next {
+            return;
+        }
+        let pause = proposing.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
+        (proposing.next, proposing.pause) = (host.monotonic() + pause, Some(pause));
+        let added = vec![AddedMember { node_key, name: self.identity.name }];
+        // The nonce is always the same: a change that is proposed already is not proposed twice.
+        let Ok(change) = CommitteeChange::new(record, [0; 16], false, Vec::new(), added) else { return };
+        let propose = MembershipOp::Propose { change, operator: None };
+        let Ok(op) = Op::new(propose.kind(), host.random(), host.unix_seconds() + LASTS, propose.body()) else {
+            return;
+        };
+        for server in &self.servers {
+            let request = HttpRequest {
+                method: Method::POST,
+                body: op.encode().into(),
+                ..HttpRequest::get(server, "/v1/log/ops".into(), MAX_BUNDLE, PATIENCE)
+            };
+            match request.send(host).await {
+                Ok(_) => return,
+                Err(error) => self.trouble(&format!("proposing to join: {error}")),
+            }
+        }
+    }
+}
