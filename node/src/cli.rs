@@ -3,6 +3,7 @@
 mod args;
 mod bundle_file;
 mod bundles;
+mod change_text;
 mod compare;
 mod demo;
 mod destination;
@@ -13,6 +14,8 @@ mod log_lines;
 mod maintain;
 mod members;
 mod nodes;
+mod operator;
+mod operator_args;
 mod output;
 mod put;
 mod put_many;
@@ -119,6 +122,7 @@ impl Command {
             Self::Compare(args) => args.json,
             Self::Upgrade(args) => args.json,
             Self::Keygen(args) => args.json,
+            Self::Operator(args) => args.command.is_json(),
             Self::Status(args) | Self::Du(args) | Self::Scrub(args) => args.json,
             Self::Server(_) | Self::Replica(_) | Self::Client(_) | Self::Forget(_) | Self::Demo(_) => false,
         };
@@ -195,6 +199,7 @@ async fn run(command: Command) -> Result<u8, Failure> {
         Command::Upgrade(args) => upgrade::upgrade(host, args).await,
         Command::Log(args) => Box::pin(log_commands::log(host, args)).await,
         Command::Keygen(args) => nodes::keygen(host, &args),
+        Command::Operator(args) => operator::operator(host, &args),
         Command::Forget(args) => trust::forget(host, args),
         Command::Status(args) => maintain::status(host, args).await,
         Command::Du(args) => maintain::du(host, args).await,

@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests prepare and inspect files"))]
 
+mod age;
 pub mod budgets;
 pub use vouch_core::bugs;
 pub mod cli;
@@ -18,6 +19,7 @@ mod latest;
 pub mod link;
 pub mod log;
 mod notices;
+mod operator_key;
 pub mod replica;
 pub mod server;
 pub mod store;

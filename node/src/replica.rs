@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use vouch_core::DecodeError;
-use vouch_core::committee::MemberName;
+use vouch_core::committee::{MemberName, Policy};
 use vouch_core::founding_protocol::ReplicaFounding;
 use vouch_core::link::NodeKey;
 pub use vouch_node_core::replica::Event;
@@ -177,7 +177,7 @@ impl Replica {
             )));
         }
         let Identity { keys, record, chain } = Identity::open(&host, data.path())?;
-        let founding = ReplicaFounding::new(record, chain.is_some());
+        let founding = ReplicaFounding::new(record, chain.is_some(), Policy::of(config.operator));
         store::check_grace(config.grace)?;
         let owner = keys.node.node_key();
         let (place, blobs) =

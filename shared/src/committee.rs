@@ -18,7 +18,7 @@ pub use lineage::Lineage;
 pub use member::{Member, MemberName};
 #[cfg(feature = "nodes")]
 pub use offer::{KeyOffer, KeyOfferError, KeyOfferFormatError, OfferedKey};
-pub use policy::Policy;
+pub use policy::{OperatorKeyParseError, Policy, parse_operator_key};
 
 use std::sync::Arc;
 
@@ -338,6 +338,7 @@ impl Committee {
     /// # Errors
     /// The committee is not well formed.
     pub fn genesis_of_proven(
+        policy: Policy,
         nonce: [u8; 16],
         members: Vec<(NodeKey, MemberName, ProvenVoteKey)>,
     ) -> Result<Self, CommitteeError> {
@@ -348,7 +349,7 @@ impl Committee {
             vote_key: proven.vote_key(),
             name,
         };
-        let record = CommitteeRecord::genesis(nonce, members.into_iter().map(member).collect())?;
+        let record = CommitteeRecord::genesis_under(policy, nonce, members.into_iter().map(member).collect())?;
         let keys = KeySum::new(keys).ok_or(CommitteeError::PossessionCount { expected: 1, got: 0 })?;
         Ok(Self { record: Arc::new(record), possessions, keys })
     }

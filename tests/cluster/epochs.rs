@@ -7,8 +7,6 @@ use support::blobs::{content, judge, verdict};
 use support::in_process::InProcess;
 use support::proxy::Proxy;
 use support::{http, unix_seconds, until};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use vouch::client::{self, ClientError};
 use vouch::host::Host;
 use vouch::host::source::Source;
@@ -183,31 +181,6 @@ async fn a_running_cluster_takes_over_to_a_new_epoch_and_puts_go_on() {
     changed.cluster.stop_server().await;
     changed.cluster.start_server().await;
     changed.expect_valid(&again(&changed, b"once more").await, 3, b"once more");
-}
-
-/// The bytes of a body cannot be read a second time. A client is told to send them again, and need not wait for a deadline.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_being_read_when_an_epoch_begins_is_refused_as_temporary() {
-    let mut changed = ChangedCluster::start().await;
-    let address = changed.cluster.address().to_owned();
-    let bytes = content(3, 64 * MIB);
-    let mut stream = TcpStream::connect(&address).await.unwrap();
-    let length = bytes.len().to_string();
-    let head = http::head(&address, "PUT", "/v1/blobs/", &[("content-length", &length)]);
-    stream.write_all(head.as_bytes()).await.unwrap();
-    // More than the sockets hold: the server has begun to read.
-    stream.write_all(&bytes[..32 * MIB]).await.unwrap();
-    changed.change_again().await;
-    let mut answer = vec![0; 4096];
-    let size = stream.read(&mut answer).await.unwrap();
-    let answer = String::from_utf8_lossy(&answer[..size]).to_lowercase();
-    assert!(answer.starts_with("http/1.1 503 ") && answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
-    assert!(answer.contains("\"code\":\"new-epoch\""), "{answer}");
-    changed.until_all_in(3).await;
-    again(&changed, b"the replicas are back").await;
-    let answer = http::put(&address, &bytes[..3 * MIB]).await;
-    assert_eq!(answer.status, 201, "{}", answer.text());
-    assert!(matches!(judge(&answer.body, changed.identity(), &bytes[..3 * MIB]), Verdict::Valid(_)));
 }
 
 /// A put while the replicas find the server again.

@@ -14,6 +14,7 @@ mod failure_reasons;
 mod fairness;
 mod first_edition;
 mod founding;
+mod founding_operator;
 mod full_disk;
 mod get_resume;
 mod http;

@@ -10,6 +10,7 @@ mod json;
 mod logs;
 mod nodes;
 mod offline;
+mod operator;
 mod ordered_log;
 mod original;
 mod page;

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use vouch_core::bls::VoteKey;
 use vouch_core::chain::Checkpoint;
+use vouch_core::committee::parse_operator_key;
 use vouch_core::digest::{ClusterId, Digest, OpId, ParseHashError};
 use vouch_core::limits::MAX_SAFE_INTEGER;
 use vouch_core::peer_frame::MemberAddress;
@@ -13,6 +15,7 @@ use vouch_core::session::ByteRange;
 use vouch_core::verify::Trust;
 
 use super::log_lines::LogFormat;
+use super::operator_args::OperatorArgs;
 use super::store_option::StoreParser;
 use crate::expires::Expires;
 use crate::host::objects::StoreUrl;
@@ -50,6 +53,8 @@ pub(super) enum Command {
     Log(LogCommandArgs),
     /// Create a replica's keys, or show the public keys if they exist
     Keygen(KeygenArgs),
+    /// Create the key of a cluster's operator, or sign a change of members with it
+    Operator(OperatorArgs),
     /// Forget the identity recorded for a server
     Forget(ForgetArgs),
     /// Show the state of a running replica
@@ -76,6 +81,10 @@ pub(super) struct ServerArgs {
     /// Serve only this existing cluster: its identity, base58 or hex
     #[arg(long, value_name = "IDENTITY", conflicts_with_all = ["replicas", "members"])]
     pub(super) cluster: Option<ClusterId>,
+    /// Found a committee whose members change only with the agreement of this operator: the public key that `vouch operator init`
+    /// printed. Each replica needs the same option
+    #[arg(long, value_name = "KEY", conflicts_with = "cluster", value_parser = parse_operator_key)]
+    pub(super) operator: Option<VoteKey>,
     /// Found the committee from replicas on any machine, not only on this one
     #[arg(long)]
     pub(super) allow_open: bool,
@@ -111,6 +120,10 @@ pub(super) struct ReplicaArgs {
     /// Where other members reach this replica, HOST:PORT [default: the address of --listen]
     #[arg(long, value_name = "ADDRESS", requires = "listen")]
     pub(super) advertise: Option<MemberAddress>,
+    /// Help to found only a cluster with this operator, and no other: the public key that `vouch operator init` printed
+    /// [default: only a cluster without an operator]
+    #[arg(long, value_name = "KEY", value_parser = parse_operator_key)]
+    pub(super) operator: Option<VoteKey>,
     /// Leave a founding that cannot complete: move the keys that accepted it aside, and create new ones
     #[arg(long)]
     pub(super) abandon_founding: bool,

@@ -22,6 +22,7 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
         replicas: args.replicas,
         members: args.members.as_deref().map(members::read).transpose()?,
         cluster: args.cluster,
+        operator: args.operator,
     };
     config.allow_open = args.allow_open;
     config.allowed_origins = args.allowed_origins;
@@ -112,6 +113,7 @@ pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failur
     let data = args.data.map_or_else(|| Data::FirstFree("./.vouch".into()), Data::Folder);
     let mut config = ReplicaConfig::new(data, args.servers);
     config.name = args.name;
+    config.operator = args.operator;
     config.abandon_founding = args.abandon_founding;
     config.recover_log = args.recover_log;
     config.location = args.store;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use vouch_core::bls::VoteKey;
 use vouch_core::peer_frame::MemberAddress;
 
 use crate::host::objects::{Credentials, StoreUrl};
@@ -33,6 +34,8 @@ pub struct ReplicaConfig {
     pub data: Data,
     /// The replica's name for people; the folder's name by default.
     pub name: Option<String>,
+    /// The operator of the clusters that this replica helps to found; without one, only those without an operator.
+    pub operator: Option<VoteKey>,
     /// Abandon an incomplete founding, and create new keys.
     pub abandon_founding: bool,
     /// Vote in the log again without what was signed before, in a committee that tolerates no fault.
@@ -77,6 +80,7 @@ impl ReplicaConfig {
         Self {
             data,
             name: None,
+            operator: None,
             abandon_founding: false,
             recover_log: false,
             joins: false,

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc};
-use vouch_core::committee::Committee;
-use vouch_core::digest::ClusterId;
+use vouch_core::committee::{Committee, Policy};
+use vouch_core::digest::{ClusterId, CommitteeDigest};
 use vouch_core::founding::{Founding, FoundingMessage, ReplicaRecord, verify_acceptances};
 use vouch_core::founding_protocol::{FoundingActions, ReplicaFounding, ReplicaFoundingEvent};
 use vouch_core::message::{Code, Message};
@@ -165,7 +165,7 @@ impl Foundings {
         let mut core = self.core.lock().await;
         let mut next = core.clone();
         if bugs::has(Bug::TwoFoundings) && !next.is_founded() {
-            next = ReplicaFounding::new(ReplicaRecord::default(), false);
+            next = ReplicaFounding::new(ReplicaRecord::default(), false, next.policy());
         }
         let identity = self.identity.clone();
         // Accepting signs with the vote key, which takes milliseconds.
@@ -225,10 +225,8 @@ impl Foundings {
             ReplicaFoundingEvent::AnotherVoteKey(digest) => format!(
                 "the founding {digest} names this replica's node key with another vote key; a copy of its node.key may be in use elsewhere"
             ),
-            ReplicaFoundingEvent::HasOperator(digest) => {
-                format!(
-                    "the founding {digest} has an operator, and nobody named one to this replica; it is not accepted"
-                )
+            ReplicaFoundingEvent::AnotherPolicy { founding, expected, got } => {
+                another_policy(founding, *expected, *got)
             }
             ReplicaFoundingEvent::AcceptedBefore(digest) => format!(
                 "this replica accepted the founding {digest} before it lost its `founding` file, and another one since; if neither is \
@@ -255,6 +253,27 @@ impl FoundingSubscription {
                 return;
             }
         }
+    }
+}
+
+/// Why a founding is not accepted, and what to do if it should be.
+fn another_policy(founding: &CommitteeDigest, expected: Policy, got: Policy) -> String {
+    let begin = format!("did not accept the founding {founding}");
+    match (expected, got) {
+        (Policy::Open, Policy::Operator(got)) => format!(
+            "{begin}: it has the operator {got}, and this replica was told of none; if that is the operator of your cluster, start it with \
+             --operator {got}"
+        ),
+        (Policy::Operator(expected), Policy::Operator(got)) => {
+            format!(
+                "{begin}: --operator: expected {expected}, got {got}; ask the cluster's operator which key is right"
+            )
+        }
+        (Policy::Operator(expected), Policy::Open) => format!(
+            "{begin}: --operator: expected {expected}, got a founding without an operator; start the server with --operator {expected}, or this \
+             replica without"
+        ),
+        (Policy::Open, Policy::Open) => begin,
     }
 }
 

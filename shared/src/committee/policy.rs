@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use crate::bls::VoteKey;
+use thiserror::Error;
+
+use crate::bls::{BlsError, VoteKey, vouched_key};
 use crate::codec::{DecodeError, Reader, same};
+use crate::comparison::Quoted;
 
 const OPEN: u8 = 0;
 const OPERATOR: u8 = 1;
@@ -40,6 +43,11 @@ impl Policy {
         }
     }
 
+    /// The policy with this operator, or without any.
+    pub fn of(operator: Option<VoteKey>) -> Self {
+        operator.map_or(Self::Open, Self::Operator)
+    }
+
     /// The field *operator key*.
     pub(super) fn operator_key(&self) -> [u8; 48] {
         match self {
@@ -65,5 +73,67 @@ impl Policy {
             return Err(DecodeError::BadText { field: "operator key", expected, got });
         }
         Ok(Self::Operator(VoteKey(key)))
+    }
+}
+
+/// Parses an operator's public key: base58 of 48 bytes. It must be a valid point: a committee whose operator has another key can never
+/// change.
+///
+/// # Errors
+/// See [`OperatorKeyParseError`].
+pub fn parse_operator_key(text: &str) -> Result<VoteKey, OperatorKeyParseError> {
+    let not_base58 = || OperatorKeyParseError::NotBase58 { text: text.chars().take(80).collect() };
+    // Decoding is quadratic, so refuse long texts first: 48 bytes are at most 66 characters.
+    if text.len() > 80 {
+        return Err(not_base58());
+    }
+    let bytes = bs58::decode(text).into_vec().map_err(|_| not_base58())?;
+    let key = VoteKey(bytes.try_into().map_err(|bytes: Vec<u8>| OperatorKeyParseError::Size { got: bytes.len() })?);
+    vouched_key(&key)?;
+    Ok(key)
+}
+
+/// Why a text is not an operator's public key.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum OperatorKeyParseError {
+    /// The text is not base58.
+    #[error("expected a public key in base58, got {}", Quoted(.text))]
+    NotBase58 {
+        /// The text, cut after 80 characters.
+        text: String,
+    },
+    /// The text is base58, but not of 48 bytes.
+    #[error("expected a public key of 48 bytes, got {got}")]
+    Size {
+        /// The number of bytes decoded.
+        got: usize,
+    },
+    /// The bytes are not a valid point.
+    #[error("this is no public key: {0}")]
+    Point(#[from] BlsError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bls::VoteSecretKey;
+
+    #[test]
+    fn only_valid_points_are_keys_of_an_operator() {
+        let key = VoteSecretKey::generate(&[1; 32]).unwrap().vote_key();
+        let text = key.to_string();
+        assert_eq!(parse_operator_key(&text), Ok(key));
+        let got = |text: &str| parse_operator_key(text).unwrap_err();
+        assert!(matches!(got("0"), OperatorKeyParseError::NotBase58 { .. }));
+        assert!(matches!(got(&"1".repeat(81)), OperatorKeyParseError::NotBase58 { .. }));
+        assert_eq!(got(""), OperatorKeyParseError::Size { got: 0 });
+        assert_eq!(got(&format!("1{text}")), OperatorKeyParseError::Size { got: 49 });
+        let mut infinity = [0; 48];
+        infinity[0] = 0xC0;
+        let refused = got(&VoteKey(infinity).to_string());
+        assert_eq!(refused, OperatorKeyParseError::Point(BlsError::Infinity));
+        let mut other = key;
+        other.0[47] ^= 1;
+        assert!(matches!(got(&other.to_string()), OperatorKeyParseError::Point(_)));
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::committee::CommitteeRecord;
+use crate::bls::VoteKey;
+use crate::committee::{CommitteeRecord, Policy};
 use crate::digest::ClusterId;
 use crate::link::NodeKey;
 
@@ -15,6 +16,9 @@ pub struct WantedCommittee {
     pub members: Option<BTreeSet<NodeKey>>,
     /// The genesis committee of this cluster, which other servers found (`--cluster`).
     pub cluster: Option<ClusterId>,
+    /// The key of the operator who must agree to every change of members (`--operator`). Without one, this server founds open committees,
+    /// and serves one with any operator: the members have checked it.
+    pub operator: Option<VoteKey>,
 }
 
 impl WantedCommittee {
@@ -34,6 +38,13 @@ impl WantedCommittee {
         }
         if let Some(expected) = self.cluster.filter(|expected| *expected != genesis.cluster()) {
             return Err(format!("--cluster: expected {expected}, got {}", genesis.cluster()));
+        }
+        let policy = self.operator.map(Policy::Operator);
+        if let Some(expected) = policy.filter(|expected| *expected != genesis.policy()) {
+            return Err(format!(
+                "--operator: expected a committee with the policy {expected}, got {}",
+                genesis.policy()
+            ));
         }
         let Some(expected) = &self.members else { return Ok(()) };
         let got: BTreeSet<_> = genesis.members().iter().map(|member| member.node_key).collect();

@@ -31,8 +31,16 @@ pub enum ReplicaFoundingEvent {
     Evidence(Box<Evidence>),
     /// A founding names this replica's node key with another vote key.
     AnotherVoteKey(CommitteeDigest),
-    /// A founding has an operator, whom nobody named to this replica: it is neither accepted nor refused.
-    HasOperator(CommitteeDigest),
+    /// A founding has another operator than the one that was named to this replica, or one of the two has none: it is neither accepted nor
+    /// refused.
+    AnotherPolicy {
+        /// The founding.
+        founding: CommitteeDigest,
+        /// The policy that this replica accepts.
+        expected: Policy,
+        /// That of the founding.
+        got: Policy,
+    },
     /// A founding has this replica's own acceptance, but its record names another as accepted: the record was lost or restored.
     AcceptedBefore(CommitteeDigest),
     /// The founding that the replica accepted now has its own acceptance from before: the record was lost.
@@ -66,6 +74,8 @@ impl FoundingActions {
 pub struct ReplicaFounding {
     record: ReplicaRecord,
     founded: bool,
+    /// The policy of the foundings that it accepts.
+    policy: Policy,
     /// Foundings that name this replica and that it has not answered yet.
     offered: BTreeMap<CommitteeDigest, Founding>,
     /// Foundings that it never accepted and that another member has refused.
@@ -80,15 +90,21 @@ struct SigningKeys<'a> {
 }
 
 impl ReplicaFounding {
-    /// Continues from a saved record. `founded`: the replica has already adopted the committee of the accepted founding.
-    pub fn new(record: ReplicaRecord, founded: bool) -> Self {
+    /// Continues from a saved record. `founded`: the replica has already adopted the committee of the accepted founding. `policy`: that of the
+    /// foundings that it accepts from now on.
+    pub fn new(record: ReplicaRecord, founded: bool, policy: Policy) -> Self {
         let founded = founded || record.accepted.as_ref().is_some_and(Founding::is_complete);
-        Self { record, founded, offered: BTreeMap::new(), dead: BTreeMap::new() }
+        Self { record, founded, policy, offered: BTreeMap::new(), dead: BTreeMap::new() }
     }
 
     /// The record to make durable.
     pub fn record(&self) -> &ReplicaRecord {
         &self.record
+    }
+
+    /// The policy of the foundings that this replica accepts.
+    pub fn policy(&self) -> Policy {
+        self.policy
     }
 
     /// The accepted founding, which binds this replica.
@@ -124,8 +140,10 @@ impl ReplicaFounding {
             actions.events.push(ReplicaFoundingEvent::AnotherVoteKey(digest));
             return actions;
         }
-        if founding.record().policy() != Policy::Open {
-            actions.events.push(ReplicaFoundingEvent::HasOperator(digest));
+        let (expected, got) = (self.policy, founding.record().policy());
+        let is_accepted = self.record.accepted.as_ref().is_some_and(|accepted| accepted.digest() == digest);
+        if got != expected && !is_accepted {
+            actions.events.push(ReplicaFoundingEvent::AnotherPolicy { founding: digest, expected, got });
             return actions;
         }
         if let Some(accepted) = self.record.accepted.as_mut().filter(|accepted| accepted.digest() == digest) {

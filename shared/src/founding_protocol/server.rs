@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub use progress::Progress;
 
 use crate::bls::ProvenVoteKey;
-use crate::committee::{Committee, CommitteeError, MemberName};
+use crate::committee::{Committee, CommitteeError, MemberName, Policy};
 use crate::digest::{ClusterId, CommitteeDigest};
 use crate::founding::{Evidence, Founding, Refusal, VerifiedRefusal, WantedCommittee};
 use crate::limits::MAX_MEMBERS;
@@ -345,7 +345,8 @@ impl ServerFounding {
         let mut chosen: Vec<_> = free.into_iter().take(size).collect();
         // members ascend by node key
         chosen.sort_by_key(|(node_key, _, _)| *node_key);
-        let founding = Founding::new(Arc::new(Committee::genesis_of_proven(nonce, chosen)?));
+        let policy = Policy::of(self.wanted.operator);
+        let founding = Founding::new(Arc::new(Committee::genesis_of_proven(policy, nonce, chosen)?));
         let digest = founding.digest();
         self.known.insert(digest, founding);
         let mut sends = OutgoingMessages::new();

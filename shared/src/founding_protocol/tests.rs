@@ -61,7 +61,7 @@ fn rivals(keys: &[&Keys]) -> (Founding, Founding) {
 }
 
 fn free() -> ReplicaFounding {
-    ReplicaFounding::new(ReplicaRecord::default(), false)
+    ReplicaFounding::new(ReplicaRecord::default(), false, Policy::Open)
 }
 
 fn refusals(actions: &FoundingActions) -> Vec<Refusal> {
@@ -89,7 +89,7 @@ fn a_founding_is_accepted_durably_and_its_greater_rival_refused() {
     // after a restart as well
     let record = ReplicaRecord::decode(&replica.record().encode(), None).unwrap();
     assert_eq!(record.encode(), replica.record().encode());
-    let mut replica = ReplicaFounding::new(record, false);
+    let mut replica = ReplicaFounding::new(record, false, Policy::Open);
     assert_eq!(refusals(&replica.offer(greater, &a.node, &a.vote)), [refusal]);
     assert_eq!(replica.accepted().unwrap().digest(), lesser.digest());
 }
@@ -213,14 +213,46 @@ fn a_founding_that_names_another_vote_key_is_not_accepted() {
 fn a_founding_with_an_operator_that_nobody_named_is_not_accepted() {
     let a = Keys::new(0);
     let open = founding(1, &[&a]);
-    let (nonce, operator) = ([1; 16], Keys::new(9).vote.vote_key());
-    let members = open.record().members().to_vec();
-    let record = CommitteeRecord::genesis_under(Policy::Operator(operator), nonce, members).unwrap();
-    let operated = Committee::proven(record, vec![a.vote.prove_possession()]).unwrap();
-    let actions = free().offer(Founding::new(Arc::new(operated)), &a.node, &a.vote);
-    assert!(matches!(actions.events[..], [ReplicaFoundingEvent::HasOperator(_)]) && !actions.save, "{actions:?}");
-    assert!(actions.reply.is_empty() && actions.to_others.is_empty(), "{actions:?}");
-    assert!(free().offer(open, &a.node, &a.vote).save);
+    let operator = |number: u8| Policy::Operator(Keys::new(number).vote.vote_key());
+    let operated = |policy: Policy| {
+        let record = CommitteeRecord::genesis_under(policy, [1; 16], open.record().members().to_vec()).unwrap();
+        Founding::new(Arc::new(Committee::proven(record, vec![a.vote.prove_possession()]).unwrap()))
+    };
+    let policies = [Policy::Open, operator(8), operator(9)];
+    for (expected, got) in policies.iter().flat_map(|one| policies.iter().map(move |other| (*one, *other))) {
+        let mut replica = ReplicaFounding::new(ReplicaRecord::default(), false, expected);
+        let actions = replica.offer(operated(got), &a.node, &a.vote);
+        assert_eq!(actions.save, expected == got, "{expected} {got}: {actions:?}");
+        if expected != got {
+            let event = ReplicaFoundingEvent::AnotherPolicy { founding: operated(got).digest(), expected, got };
+            assert_eq!(actions.events, [event]);
+            assert!(actions.reply.is_empty() && actions.to_others.is_empty(), "{actions:?}");
+        }
+    }
+    // What was accepted binds the replica, whatever it is told later.
+    let mut replica = ReplicaFounding::new(ReplicaRecord::default(), false, operator(9));
+    assert!(replica.offer(operated(operator(9)), &a.node, &a.vote).save);
+    let mut restarted = ReplicaFounding::new(replica.record().clone(), false, Policy::Open);
+    let actions = restarted.offer(operated(operator(9)), &a.node, &a.vote);
+    assert!(!actions.reply.is_empty() && restarted.is_founded(), "{actions:?}");
+}
+
+#[test]
+fn a_server_founds_with_the_operator_that_it_was_told() {
+    let a = Keys::new(0);
+    let operator = Keys::new(9).vote.vote_key();
+    for wanted in [None, Some(operator)] {
+        let wanted = WantedCommittee { replicas: Some(1), operator: wanted, ..WantedCommittee::default() };
+        let mut server = ServerFounding::new(wanted.clone(), None);
+        server.join(a.node.node_key(), 0, a.candidate(0), None);
+        let sends = server.propose(false, [1; 16]).unwrap();
+        let Some((_, Message::Founding(shown))) = sends.first() else { panic!("{sends:?}") };
+        assert_eq!(shown.genesis.policy(), Policy::of(wanted.operator));
+        assert_eq!(wanted.allows(&shown.genesis), Ok(()));
+        let another = WantedCommittee { operator: Some(Keys::new(8).vote.vote_key()), ..WantedCommittee::default() };
+        let refused = another.allows(&shown.genesis).unwrap_err();
+        assert!(refused.starts_with("--operator: expected "), "{refused}");
+    }
 }
 
 #[test]

@@ -131,9 +131,9 @@ impl Simulation {
     fn start_all(&mut self) {
         for replica in &mut self.replicas {
             let (record, founded) = &replica.disk;
-            replica
-                .core
-                .get_or_insert_with(|| ReplicaFounding::new(ReplicaRecord::decode(record, None).unwrap(), *founded));
+            replica.core.get_or_insert_with(|| {
+                ReplicaFounding::new(ReplicaRecord::decode(record, None).unwrap(), *founded, Policy::Open)
+            });
         }
         for (server, settled) in self.settled.iter().enumerate() {
             let wanted = self.world.wanted[server].clone();
