@@ -6,7 +6,7 @@ import { bundleFor } from "./support/bundles.mjs";
 import { IDENTITY, OTHER_IDENTITY, honest, startLyingServer } from "./support/lying_server.mjs";
 import { address, assertInvalid, assertValid, certify, ends, fileNamed, jobOf, judge, openPage, ready, showTab } from "./support/page.mjs";
 import { until } from "./support/until.mjs";
-import { toHex } from "../independent/text.mjs";
+import { fromBase58, toHex } from "../independent/text.mjs";
 
 const BYTES = Buffer.from("Whose word is it?\n");
 const FILES = [fileNamed("word.txt", BYTES), fileNamed("word.txt.vouch", bundleFor(BYTES))];
@@ -175,4 +175,39 @@ browserTest("forgetting asks for confirmation, and makes the next visit a first 
   await page.getByRole("button", { name: "Forget it", exact: true }).click();
   await page.getByRole("button", { name: "Yes, forget it" }).click();
   await untilTrust(page, { state: "first-use" });
+});
+
+browserTest("a checkpoint is pinned, judged by, and dropped", async (open) => {
+  const page = await openPage(open, address(server.url, { cluster: IDENTITY }));
+  await showTab(page, "Verify");
+  await openLongForm(page);
+  const field = page.getByRole("textbox", { name: /^Checkpoint/ });
+  const pin = async (text) => {
+    await field.fill(text);
+    await page.getByRole("button", { name: "Trust this committee" }).click();
+  };
+  const pinned = () => page.locator("#trust [data-checkpoint]").evaluateAll((all) => all.map((one) => one.dataset.checkpoint));
+  for (const text of ["", IDENTITY, `-1:${IDENTITY}`, `9007199254740992:${IDENTITY}`, `0:${IDENTITY}:0`, "0:0", `0x1:${IDENTITY}`]) {
+    await pin(text);
+    await page.locator("#checkpoint-complaint:visible").waitFor();
+    assert.deepEqual(await pinned(), [], text);
+  }
+  assertValid(await judge(page, FILES));
+  // The genesis itself, in hex: the verdict stays.
+  await pin(`0:${toHex(fromBase58(IDENTITY, 32))}`);
+  await until("it is pinned", async () => (await pinned())[0] === `0:${IDENTITY}`);
+  assertValid(await judge(page, FILES));
+  assert.ok(await page.locator("#checkpoint-complaint").isHidden());
+  // A committee that the bundle does not have: what lies on the page is judged again.
+  await pin(`1:${OTHER_IDENTITY}`);
+  await until("it is judged again", async () => (await page.locator("#verify .verdict[data-state]").getAttribute("data-state").catch(() => null)) === "cannot-check");
+  assert.equal((await judge(page, FILES)).check, "chain");
+  await page.getByRole("button", { name: "Trust the identity alone" }).click();
+  await until("nothing is pinned", async () => (await pinned()).length === 0);
+  assertValid(await judge(page, FILES));
+  // A checkpoint is of one cluster.
+  await pin(`0:${IDENTITY}`);
+  await until("it is pinned again", async () => (await pinned()).length === 1);
+  await typeIdentity(page, OTHER_IDENTITY);
+  await until("it is dropped", async () => (await pinned()).length === 0);
 });

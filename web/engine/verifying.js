@@ -56,8 +56,8 @@ export function verifyingTasks({ init, initClient, verify, verifyOp, verifyHead,
     },
 
     /** The report on a bundle of the log. `height`: of a head, the least one that is valid, or null. */
-    async judgeOfLog({ kind, bundle, cluster, height = null }) {
-      const question = { bundle: await readBundle(bundle), cluster };
+    async judgeOfLog({ kind, bundle, cluster, checkpoint = null, height = null }) {
+      const question = { bundle: await readBundle(bundle), cluster, checkpoint };
       if (kind === "op") return verifyOp(question);
       return kind === "head" ? verifyHead({ ...question, height }) : verifyBlock(question);
     },
@@ -73,8 +73,8 @@ export function verifyingTasks({ init, initClient, verify, verifyOp, verifyHead,
     },
 
     /** The report. `subject` is `{ digest, length }` of the file, or null. */
-    async judge({ bundle, cluster, subject, waiveExpiry }) {
-      const question = { bundle: await readBundle(bundle), cluster, waiveExpiry };
+    async judge({ bundle, cluster, checkpoint = null, subject, waiveExpiry }) {
+      const question = { bundle: await readBundle(bundle), cluster, checkpoint, waiveExpiry };
       if (subject !== null) Object.assign(question, { digest: subject.digest, length: subject.length });
       const report = await verify(question);
       // The certificate's content is decoded on access: for a large committee, decoding takes longer than verifying.

@@ -4,16 +4,16 @@
 export const isGenuine = (report) => report?.genuine?.answer === "yes";
 
 /** Judges `bundle` (a Blob), which is of the log: `kind` is "op", "head" or "block". Answers as `examine`. */
-export async function examineOfLog({ engine, bundle, kind, cluster, signal }) {
-  return { report: await engine.run("judgeOfLog", { kind, bundle, cluster }, { signal }), inspection: null, subject: null };
+export async function examineOfLog({ engine, bundle, kind, cluster, checkpoint = null, signal }) {
+  return { report: await engine.run("judgeOfLog", { kind, bundle, cluster, checkpoint }, { signal }), inspection: null, subject: null };
 }
 
 /**
  * Judges `bundle` (a Blob), against `file` (a Blob) if there is one. `subject` is the file's `{ digest, length }` when it was hashed
  * before. Answers `{ report, inspection, subject }`: `inspection` is null for a bundle that cannot be read.
  */
-export async function examine({ engine, bundle, file = null, subject = null, cluster, waiveExpiry = false, signal, onProgress }) {
-  const judge = (about) => engine.run("judge", { bundle, cluster, subject: about, waiveExpiry }, { signal });
+export async function examine({ engine, bundle, file = null, subject = null, cluster, checkpoint = null, waiveExpiry = false, signal, onProgress }) {
+  const judge = (about) => engine.run("judge", { bundle, cluster, checkpoint, subject: about, waiveExpiry }, { signal });
   const { inspection = null, report: unreadable } = await engine.run("inspect", { bundle }, { signal });
   if (inspection === null) return { report: unreadable, inspection, subject };
   if (subject !== null) return { report: await judge(subject), inspection, subject };

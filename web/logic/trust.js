@@ -3,6 +3,7 @@
 // The core calls what the user entered "given", and names no source for none.
 const SOURCES = { given: "typed", address: "address", remembered: "remembered", "first-use": "first-use" };
 
+const EPOCH = /^[0-9]+$/;
 const NOTHING = { typed: null, address: { cluster: null, problem: null }, remembered: null, taken: null, shown: null };
 const UNDECIDED = { state: "none", identity: null, source: "none", compared: false, since: null, refusal: null, differsFrom: null, record: false };
 
@@ -52,6 +53,8 @@ export class Trust extends EventTarget {
   #turn = 0;
   #changing = Promise.resolve();
   #otherProblems = [];
+  // A committee that is trusted besides the identity: `{ identity, text }`. It means nothing under another identity.
+  #pinned = null;
   decision = UNDECIDED;
   /** False when the browser refuses to remember. */
   remembers = true;
@@ -106,6 +109,29 @@ export class Trust extends EventTarget {
     await this.#change(() => {
       Object.assign(this.#known, { typed, address: NOTHING.address });
       this.#keep(typed, "typed", true);
+    });
+  }
+
+  /** The checkpoint to verify with, `EPOCH:DIGEST`, or null. */
+  get checkpoint() {
+    const { identity } = this.decision;
+    return identity !== null && this.#pinned?.identity === identity ? this.#pinned.text : null;
+  }
+
+  /** Pins a committee of the trusted cluster, for this visit. Rejects with a TypeError for what is no `EPOCH:DIGEST`. */
+  async pin(text) {
+    const { identity } = this.decision;
+    const [epoch, digest, ...more] = text.trim().split(":");
+    if (!EPOCH.test(epoch) || !Number.isSafeInteger(Number(epoch)) || digest === undefined || more.length > 0) throw new TypeError("expected EPOCH:DIGEST");
+    const committee = await this.#normalize(digest);
+    await this.#change(() => {
+      this.#pinned = { identity, text: `${Number(epoch)}:${committee}` };
+    });
+  }
+
+  unpin() {
+    return this.#change(() => {
+      this.#pinned = null;
     });
   }
 

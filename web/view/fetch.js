@@ -77,7 +77,7 @@ class Job {
       const result = await engine.run("get", options, { signal, onProgress: (event) => this.#heard(event), nudges: this.#wait.nudges });
       this.#get = { ...this.#get, state: "checking" };
       this.#show();
-      const { identity } = trust.decision;
+      const { checkpoint, decision } = trust;
       const judged =
         said === null
           ? null
@@ -85,7 +85,8 @@ class Job {
               "judge",
               {
                 bundle: this.#wanted.bundle,
-                cluster: identity,
+                cluster: decision.identity,
+                checkpoint,
                 subject: { digest: result.digest, length: result.length },
                 waiveExpiry: false,
               },
@@ -112,7 +113,7 @@ class Job {
   async #offerToPlay(said, signal) {
     const { engine, trust, server } = this.#context;
     const { digest_base58: digest, length, cluster } = said;
-    const question = { bundle: this.#wanted.bundle, cluster: trust.decision.identity, subject: { digest, length }, waiveExpiry: false };
+    const question = { bundle: this.#wanted.bundle, cluster: trust.decision.identity, checkpoint: trust.checkpoint, subject: { digest, length }, waiveExpiry: false };
     try {
       const { verdict } = await engine.run("judge", question, { signal });
       if (verdict !== "valid") return;

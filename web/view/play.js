@@ -107,7 +107,7 @@ export class Showing {
     const { inspection: said, report: unreadable } = await engine.run("inspect", { bundle }, { signal });
     if (said === undefined) return { report: unreadable, said: null };
     const subject = { digest: digest ?? said.digest_base58, length: said.length };
-    const question = { bundle, cluster: trust.decision.identity, subject, waiveExpiry: false };
+    const question = { bundle, cluster: trust.decision.identity, checkpoint: trust.checkpoint, subject, waiveExpiry: false };
     return { report: await engine.run("judge", question, { signal }), said };
   }
 

@@ -57,6 +57,12 @@ function pair(expected, expectedTerm, got, gotTerm) {
   );
 }
 
+function complain(input, complaint, text) {
+  complaint.textContent = text;
+  complaint.hidden = text === "";
+  input.setAttribute("aria-invalid", String(text !== ""));
+}
+
 const alertBox = (kind, severity, ...content) =>
   h("div", { class: `alert ${severity}`, role: "alert", "data-alert": kind }, icon("alert"), h("div", { class: "alert-text" }, content));
 
@@ -82,6 +88,24 @@ export class TrustPanel {
     "aria-describedby": "identity-complaint",
   });
   #complaint = h("p", { class: "complaint", id: "identity-complaint", role: "alert", hidden: true });
+  #pinned = h("div", { class: "explained" });
+  #checkpoint = h("input", {
+    id: "checkpoint",
+    type: "text",
+    class: "key",
+    autocomplete: "off",
+    autocapitalize: "off",
+    spellcheck: "false",
+    "aria-describedby": "checkpoint-complaint",
+  });
+  #checkpointComplaint = h("p", { class: "complaint", id: "checkpoint-complaint", role: "alert", hidden: true });
+  #checkpointForm = h(
+    "form",
+    { class: "identity-form", onsubmit: (event) => void this.#pin(event) },
+    h("label", { for: "checkpoint" }, "Checkpoint: a recent committee of this cluster, EPOCH:DIGEST"),
+    h("div", { class: "field" }, this.#checkpoint, h("button", { class: "button" }, "Trust this committee")),
+    this.#checkpointComplaint,
+  );
   #more;
   /** The warnings: apart from the panel, never folded away. */
   alerts = h("div", { class: "alerts" });
@@ -104,6 +128,8 @@ export class TrustPanel {
       this.#explained,
       this.#buttons,
       form,
+      this.#pinned,
+      this.#checkpointForm,
       options.note ?? null,
     );
     this.element = h("section", { id: "trust", class: "panel", "aria-label": "Trust" }, this.#toggle, this.#more);
@@ -143,9 +169,36 @@ export class TrustPanel {
   }
 
   #complain(text) {
-    this.#complaint.textContent = text;
-    this.#complaint.hidden = text === "";
-    this.#input.setAttribute("aria-invalid", String(text !== ""));
+    complain(this.#input, this.#complaint, text);
+  }
+
+  async #pin(event) {
+    event.preventDefault();
+    try {
+      await this.#trust.pin(this.#checkpoint.value);
+      complain(this.#checkpoint, this.#checkpointComplaint, "");
+      this.#checkpoint.value = "";
+    } catch (error) {
+      const isMalformed = error.name === "TypeError";
+      const text = isMalformed ? "This is no checkpoint: give the number of its epoch, a colon, and its digest in base58 or hexadecimal." : error.message;
+      complain(this.#checkpoint, this.#checkpointComplaint, text);
+      this.#checkpoint.focus();
+    }
+  }
+
+  // A checkpoint is of a cluster: without a trusted one there is nothing to pin.
+  #showCheckpoint() {
+    const { checkpoint, decision } = this.#trust;
+    this.#checkpointForm.hidden = decision.identity === null;
+    const shown =
+      checkpoint === null
+        ? []
+        : [
+            h("p", { class: "identity", "data-checkpoint": checkpoint }, h("span", { class: "quiet" }, "Trusted committee"), code(checkpoint)),
+            h("p", {}, "Certificates are judged by this committee as well, until you close the page. It is worth as much as whoever gave it to you: not the server that it is to check."),
+            h("div", { class: "actions" }, button("Trust the identity alone", () => void this.#trust.unpin())),
+          ];
+    this.#pinned.replaceChildren(...shown);
   }
 
   #show() {
@@ -160,6 +213,7 @@ export class TrustPanel {
       ...explained.map((text) => h("p", {}, text)),
     );
     this.#buttons.replaceChildren(...this.#actions());
+    this.#showCheckpoint();
     this.alerts.replaceChildren(...this.#warnings());
   }
 

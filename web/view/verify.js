@@ -86,7 +86,9 @@ export class Verify {
     );
     this.#running.hide();
     context.trust.addEventListener("change", () => {
-      if (this.#bundle !== null && this.#judgedBy !== context.trust.decision.identity) void this.#judge();
+      const { decision, checkpoint } = context.trust;
+      const isJudged = this.#judgedBy?.identity === decision.identity && this.#judgedBy.checkpoint === checkpoint;
+      if (this.#bundle !== null && !isJudged) void this.#judge();
     });
   }
 
@@ -125,12 +127,13 @@ export class Verify {
     this.#report = null;
     this.#result.replaceChildren();
     if (bundle === null) return this.#showWithoutBundle();
-    this.#judgedBy = decision.identity;
+    const { checkpoint } = trust;
+    this.#judgedBy = { identity: decision.identity, checkpoint };
     this.#progress = null;
     this.#rate = new Rate();
     this.#setState("checking");
     try {
-      const question = { engine, bundle: bundle.blob, cluster: decision.identity, signal };
+      const question = { engine, bundle: bundle.blob, cluster: decision.identity, checkpoint, signal };
       const ofFile = () => ({
         file: file?.blob ?? null,
         subject: this.#subject,
