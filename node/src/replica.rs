@@ -211,14 +211,18 @@ impl Replica {
             joins: config.joins,
         });
         let stops = Arc::new(Stops::open(storage.host.disk(), &folder)?);
-        let approving = Arc::new(Approving::new(config.takes_joiners));
+        let (approving, trouble) = Approving::open(storage.host.disk(), &folder, config.takes_joiners);
+        if let Some(trouble) = trouble {
+            reports.report(Event::Trouble(trouble));
+        }
+        let approving = Arc::new(approving);
         let membership = Arc::new(MembershipContext {
             identity: identity.clone(),
             reports: reports.clone(),
             storage: storage.clone(),
             clock: clock.clone(),
             log: log.clone(),
-            approving,
+            approving: approving.clone(),
             stops: stops.clone(),
             servers: config.servers.clone(),
             joins: config.joins,
@@ -252,6 +256,7 @@ impl Replica {
             foundings: link.foundings.clone(),
             votes: link.votes.clone(),
             log: link.log.clone(),
+            approving,
             peers: link.peers.clone(),
             scrubber: Scrubber::new(link.storage.clone()),
         });

@@ -131,6 +131,13 @@ pub(super) struct ReplicaArgs {
     /// which tolerates no fault, and only once
     #[arg(long)]
     pub(super) recover_log: bool,
+    /// Join the cluster once a change of members names this replica: follow the cluster's log before, and fetch its blobs
+    #[arg(long)]
+    pub(super) join: bool,
+    /// Approve every change in which replicas only join, without being asked: true or false [default: true if every SERVER is a
+    /// loopback address, as everybody on this machine is its owner; otherwise false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(super) approve_joins: Option<bool>,
     /// Maximum size of all blobs together, such as 100GiB [default: the space on the disk]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(super) quota: Option<u64>,

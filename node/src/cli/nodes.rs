@@ -11,6 +11,7 @@ use super::{Failure, KeygenArgs, ReplicaArgs, ServerArgs, log_lines, members, ou
 use crate::data_dir::DataDir;
 use crate::host::Host;
 use crate::host::objects::Credentials;
+use crate::known_clusters::is_loopback;
 use crate::replica::{self, Data, Replica, ReplicaConfig};
 use crate::server::{self, Server, WantedCommittee};
 
@@ -111,7 +112,10 @@ pub(super) async fn interrupted() {
 pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failure> {
     log_lines::start(args.log.log_format)?;
     let data = args.data.map_or_else(|| Data::FirstFree("./.vouch".into()), Data::Folder);
+    let approves_joins = approves_joins(args.approve_joins, &args.servers);
     let mut config = ReplicaConfig::new(data, args.servers);
+    config.joins = args.join;
+    config.takes_joiners = approves_joins;
     config.name = args.name;
     config.operator = args.operator;
     config.abandon_founding = args.abandon_founding;
@@ -138,6 +142,11 @@ pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failur
     Ok(0)
 }
 
+/// Whether the replica approves by itself that others join. Nodes of other machines reach it only through a server that is not on loopback.
+fn approves_joins(wanted: Option<bool>, servers: &[String]) -> bool {
+    wanted.unwrap_or_else(|| servers.iter().all(|server| is_loopback(server)))
+}
+
 pub(super) fn keygen(host: &Host, args: &KeygenArgs) -> Result<u8, Failure> {
     let data = DataDir::open(host.disk(), &args.data).map_err(Failure::new)?;
     let keys = replica::keys_of(host, data.path()).map_err(Failure::new)?;
@@ -162,6 +171,15 @@ pub(super) fn keygen(host: &Host, args: &KeygenArgs) -> Result<u8, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_replica_of_servers_on_loopback_lets_others_join_unasked() {
+        let addresses = |of: &[&str]| of.iter().map(|address| (*address).to_owned()).collect::<Vec<_>>();
+        let own = addresses(&["127.0.0.1:9090", "127.8.0.1:1", "[::1]:9090", "localhost:9090"]);
+        let mixed = addresses(&["127.0.0.1:9090", "10.0.0.1:9090"]);
+        assert!(approves_joins(None, &own) && !approves_joins(None, &mixed));
+        assert!(!approves_joins(Some(false), &own) && approves_joins(Some(true), &mixed));
+    }
 
     #[test]
     fn pages_are_found_where_a_server_listens() {

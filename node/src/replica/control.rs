@@ -15,15 +15,17 @@ use tokio::sync::mpsc;
 
 use super::Event;
 use super::scrub::Scrubbed;
-use super::status::{OperatorContext, Status};
+use super::status::{ApprovedChange, MembershipStatus, OperatorContext, Status};
 use crate::host::Host;
 use crate::host::net::{Io, Listener};
 use crate::store::Usage;
 
 /// The socket's name in the data folder.
 const NAME: &str = "control.sock";
-/// Maximum length of a line in bytes, in either direction.
-const MAX_LINE: u64 = 64 << 10;
+/// Maximum length of a request in bytes.
+const MAX_REQUEST: u64 = 64 << 10;
+/// Maximum length of a reply in bytes. The largest names every member of a committee of 1000 several times.
+const MAX_REPLY: u64 = 1 << 20;
 /// Time limit for a request to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Time limit for the replica's next reply: a command must not hang on a stopped process.
@@ -34,7 +36,7 @@ const REPEAT_EVERY: Duration = Duration::from_secs(2);
 const QUEUE: usize = 4;
 
 /// An operator's request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
     /// The replica's status.
@@ -43,6 +45,10 @@ pub enum Request {
     Usage,
     /// Read every blob now, with progress reports.
     Scrub,
+    /// The committee and its changes.
+    Membership,
+    /// Approve the proposed change with this identity, base58 or hex.
+    Approve(String),
 }
 
 /// The replica's reply.
@@ -57,6 +63,10 @@ pub enum Reply {
     Scrubbing(Scrubbed),
     /// Every blob was read; the last reply.
     Scrubbed(Scrubbed),
+    /// The answer to [`Request::Membership`]; the last reply.
+    Membership(Box<MembershipStatus>),
+    /// The answer to [`Request::Approve`]; the last reply.
+    Approved(Box<ApprovedChange>),
     /// The request failed; the last reply.
     Failed(String),
 }
@@ -148,7 +158,7 @@ async fn answer(context: Arc<OperatorContext>, stream: Box<dyn Io>) {
     let host = context.storage.host.clone();
     let (reader, mut writer) = tokio::io::split(stream);
     let mut line = Vec::new();
-    let mut reader = BufReader::new(reader.take(MAX_LINE));
+    let mut reader = BufReader::new(reader.take(MAX_REQUEST));
     let read = context.storage.host.timeout(PATIENCE, reader.read_until(b'\n', &mut line)).await;
     let request = match read {
         Ok(Ok(_)) => serde_json::from_slice::<Request>(&line).map_err(|error| error.to_string()),
@@ -158,9 +168,7 @@ async fn answer(context: Arc<OperatorContext>, stream: Box<dyn Io>) {
     let work = async move {
         match request {
             Ok(request) => perform(&context, request, &replies).await,
-            Err(error) => {
-                send_reply(&replies, Reply::Failed(format!("expected status, usage or scrub: {error}"))).await
-            }
+            Err(error) => send_reply(&replies, Reply::Failed(format!("this is no request: {error}"))).await,
         }
     };
     let write = async {
@@ -199,6 +207,12 @@ async fn perform(context: &Arc<OperatorContext>, request: Request, replies: &mps
                 context.storage.store.usage().map(Reply::Usage).map_err(|error| error.to_string())
             })
             .await
+        }
+        Request::Membership => {
+            reading(context, |context| context.membership().map(Box::new).map(Reply::Membership)).await
+        }
+        Request::Approve(change) => {
+            reading(context, move |context| context.approve(&change).map(Box::new).map(Reply::Approved)).await
         }
         Request::Scrub => {
             send_reply(replies, Reply::Scrubbing(Scrubbed::default())).await;
@@ -254,7 +268,7 @@ pub async fn ask(
     let mut reader = BufReader::new(reader);
     loop {
         line.clear();
-        let mut bounded = (&mut reader).take(MAX_LINE);
+        let mut bounded = (&mut reader).take(MAX_REPLY);
         let reading = host.timeout(REPLY_DEADLINE, bounded.read_until(b'\n', &mut line)).await;
         let read = reading.map_err(silent)?.map_err(broken)?;
         if read == 0 {

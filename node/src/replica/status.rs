@@ -1,5 +1,7 @@
 //! The status of a replica, for its operator.
 
+mod changes;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -15,11 +17,16 @@ use super::last_votes::LastVotes;
 pub use super::last_votes::Votes;
 pub use super::log::LogStatus;
 use super::log::ReplicaLog;
+use super::membership::Approving;
 use super::peers::PeerNetwork;
 use super::repair::Repair;
 use super::scrub::{Scrubbed, Scrubber};
 pub use super::server_links::ServerLink;
 use crate::store::Usage;
+pub use changes::{
+    ApprovedChange, ChangeStatus, ChangeStep, MembershipStatus, NamedNode, OwnPart, ProposalStatus, RunningStatus,
+    SealStatus,
+};
 
 /// The status of a replica.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,6 +87,7 @@ pub(super) struct OperatorContext {
     pub(super) foundings: Arc<Foundings>,
     pub(super) votes: Arc<LastVotes>,
     pub(super) log: Arc<ReplicaLog>,
+    pub(super) approving: Arc<Approving>,
     pub(super) peers: PeerNetwork,
     pub(super) scrubber: Scrubber,
 }
