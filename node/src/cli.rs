@@ -4,11 +4,14 @@ mod args;
 mod bundle_file;
 mod bundles;
 mod change_text;
+mod committee;
+mod committee_args;
 mod compare;
 mod demo;
 mod destination;
 mod get;
 mod inspect;
+mod log_client;
 mod log_commands;
 mod log_lines;
 mod maintain;
@@ -118,6 +121,7 @@ impl Command {
             Self::Get(args) => args.json,
             Self::Verify(args) => args.json,
             Self::Log(args) => args.command.server().json,
+            Self::Committee(args) => args.command.is_json(),
             Self::Inspect(args) => args.json,
             Self::Compare(args) => args.json,
             Self::Upgrade(args) => args.json,
@@ -198,6 +202,7 @@ async fn run(command: Command) -> Result<u8, Failure> {
         Command::Compare(args) => compare::compare(&args),
         Command::Upgrade(args) => upgrade::upgrade(host, args).await,
         Command::Log(args) => Box::pin(log_commands::log(host, args)).await,
+        Command::Committee(args) => Box::pin(committee::committee(host, args)).await,
         Command::Keygen(args) => nodes::keygen(host, &args),
         Command::Operator(args) => operator::operator(host, &args),
         Command::Forget(args) => trust::forget(host, args),

@@ -7,6 +7,7 @@ mod changes;
 mod changing_files;
 mod chunk_proofs;
 mod clocks;
+mod committee_commands;
 mod committees;
 mod damaged_index;
 mod epochs;

@@ -14,6 +14,7 @@ use vouch_core::peer_frame::MemberAddress;
 use vouch_core::session::ByteRange;
 use vouch_core::verify::Trust;
 
+use super::committee_args::CommitteeArgs;
 use super::log_lines::LogFormat;
 use super::operator_args::OperatorArgs;
 use super::store_option::StoreParser;
@@ -51,6 +52,8 @@ pub(super) enum Command {
     Upgrade(UpgradeArgs),
     /// Read the cluster's ordered log, verified, or write a note to it
     Log(LogCommandArgs),
+    /// Show the members of a cluster, and change them
+    Committee(CommitteeArgs),
     /// Create a replica's keys, or show the public keys if they exist
     Keygen(KeygenArgs),
     /// Create the key of a cluster's operator, or sign a change of members with it
@@ -484,7 +487,7 @@ pub(super) struct DemoArgs {
 }
 
 /// Parses `HOST:PORT`. The host is not resolved here.
-fn address(text: &str) -> Result<String, String> {
+pub(super) fn address(text: &str) -> Result<String, String> {
     let is_complete = text.rsplit_once(':').is_some_and(|(host, port)| {
         let is_one_host = host.starts_with('[') && host.ends_with(']') || !host.contains(':');
         !host.is_empty() && is_one_host && port.parse::<u16>().is_ok_and(|port| port > 0)
@@ -499,7 +502,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 /// Parses a duration such as `60s` or `5m`, or a number of seconds.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let parsed = text.parse().map(Duration::from_secs).or_else(|_| humantime::parse_duration(text));
     parsed.map_err(|error| format!("expected a number of seconds, or a duration such as 60s or 5m ({error})"))
 }

@@ -19,7 +19,7 @@ use crate::store::{self, Usage};
 const ROOT: &str = "./.vouch";
 
 /// The replicas' data folders that the command applies to.
-fn folders(host: &Host, args: &MaintainArgs) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn folders(host: &Host, args: &MaintainArgs) -> Result<Vec<PathBuf>, Failure> {
     if let Some(folder) = &args.data {
         if !store::is_in(host.disk(), folder) {
             return Err(Failure::new(format_args!(
@@ -42,7 +42,7 @@ fn name(folder: &Path) -> String {
 }
 
 /// One JSON object about a folder.
-fn print_json(folder: &Path, fields: &impl serde::Serialize) -> Result<(), Failure> {
+pub(super) fn print_json(folder: &Path, fields: &impl serde::Serialize) -> Result<(), Failure> {
     let mut object = json!({});
     output::put_name(&mut object, "folder", folder);
     if let (Some(object), Value::Object(fields)) =
@@ -87,7 +87,7 @@ pub(super) async fn status(host: &Host, args: MaintainArgs) -> Result<u8, Failur
     Ok(code)
 }
 
-fn unexpected(folder: &Path, reply: &Reply) -> Failure {
+pub(super) fn unexpected(folder: &Path, reply: &Reply) -> Failure {
     Failure::new(format_args!("the replica on {} sent an unexpected answer: {reply:?}", output::name(folder)))
 }
 
@@ -258,7 +258,7 @@ async fn usage(host: &Host, folder: &Path) -> Result<Usage, Failure> {
 }
 
 /// Prints a failure about one replica, so that the command can continue with the others. Returns the exit code.
-fn print_failure(args: &MaintainArgs, folder: &Path, failure: &Failure) -> Result<u8, Failure> {
+pub(super) fn print_failure(args: &MaintainArgs, folder: &Path, failure: &Failure) -> Result<u8, Failure> {
     match args.json {
         true => print_json(folder, &json!({ "error": failure.message }))?,
         false => output::error_line(format_args!("vouch: {}: {}", name(folder), failure.message)),

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+#[cfg(feature = "nodes")]
+use crate::chain::CommitteeChain;
 use crate::committee::{CommitteeRecord, Member};
 use crate::digest::CommitteeDigest;
 
@@ -23,6 +25,13 @@ pub struct EpochView {
 }
 
 impl EpochView {
+    /// The epochs of a verified chain.
+    #[cfg(feature = "nodes")]
+    pub fn of_chain(chain: &CommitteeChain) -> Vec<Self> {
+        let epochs = chain.first().record().epoch()..=chain.current().record().epoch();
+        Self::all(epochs.filter_map(|epoch| Some((chain.record(epoch)?, chain.closing(epoch)))))
+    }
+
     /// These epochs, each with its closing.
     pub(super) fn all<'a>(epochs: impl Iterator<Item = (&'a CommitteeRecord, Option<u64>)>) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();

@@ -2,6 +2,7 @@
 
 use super::{CLOCK_TOLERANCE, CheckError, Genuine, Invalid, Standing, Trust};
 use crate::certificate::Certificate;
+use crate::chain::CommitteeChain;
 use crate::codec::{DecodeError, Reader};
 use crate::digest::{ClusterId, OpId};
 use crate::log::{Block, BlockFormatError, BlockHeader, OpProof, log_root_from_path, read_log_path};
@@ -35,6 +36,7 @@ pub struct LogJudgement<T> {
 #[derive(Debug, Clone)]
 struct GenuineHead<T> {
     certificate: Certificate<LogHead>,
+    chain: CommitteeChain,
     standing: Standing,
     matches: Result<Box<T>, CheckError>,
     in_force: Result<(), CheckError>,
@@ -48,10 +50,10 @@ impl<T> LogJudgement<T> {
         genuine: Result<Genuine<LogHead>, CheckError>,
         check: impl FnOnce(&LogHead) -> Result<T, CheckError>,
     ) -> Self {
-        let genuine = genuine.map(|Genuine { certificate, standing, .. }| {
+        let genuine = genuine.map(|Genuine { certificate, chain, standing, .. }| {
             let matches = check(&certificate.claim).map(Box::new);
             let in_force = check_time(certificate.claim.time, options.now).map_err(CheckError::from);
-            GenuineHead { certificate, standing, matches, in_force }
+            GenuineHead { certificate, chain, standing, matches, in_force }
         });
         Self { trust: options.trust, now: options.now, is_asked: options.wanted.is_some(), genuine }
     }
@@ -64,6 +66,11 @@ impl<T> LogJudgement<T> {
     /// Where the certificate stands among the epochs of its cluster. `None` if it is not genuine.
     pub fn standing(&self) -> Option<&Standing> {
         self.genuine.as_ref().ok().map(|genuine| &genuine.standing)
+    }
+
+    /// The verified committees of the bundle. `None` if the certificate is not genuine.
+    pub fn chain(&self) -> Option<&CommitteeChain> {
+        self.genuine.as_ref().ok().map(|genuine| &genuine.chain)
     }
 
     /// The time at which it was judged, seconds since 1970.

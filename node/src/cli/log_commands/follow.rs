@@ -8,8 +8,8 @@ use vouch_core::report::{BlockView, HeadView};
 use vouch_node_core::backoff::Backoff;
 
 use super::super::args::LogServerArgs;
+use super::super::log_client::{FIRST_PAUSE, LONGEST_PAUSE, LogClient, PATIENCE, explain};
 use super::super::{Failure, output, verdicts};
-use super::{FIRST_PAUSE, LONGEST_PAUSE, LogClient, PATIENCE};
 use crate::client::http::{HttpError, HttpRequest};
 use crate::host::Host;
 
@@ -19,7 +19,7 @@ const MOST_BLOCKS: u64 = 64;
 const LEAST_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) async fn follow(host: &Host, args: &LogServerArgs) -> Result<u8, Failure> {
-    let mut client = LogClient::new(host, args)?;
+    let mut client = LogClient::of(host, args)?;
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut known = None;
     loop {
@@ -42,7 +42,7 @@ pub(super) async fn follow(host: &Host, args: &LogServerArgs) -> Result<u8, Fail
                 }
                 host.sleep(backoff.pause()).await;
             }
-            Err(FollowError::Http(error)) => return Err(super::explain(&error)),
+            Err(FollowError::Http(error)) => return Err(explain(&error)),
             Err(FollowError::Failure(failure)) => return Err(failure),
         }
     }

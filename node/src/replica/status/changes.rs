@@ -316,3 +316,106 @@ impl OperatorContext {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use vouch_core::bls::VoteSecretKey;
+    use vouch_core::committee::{KeyOffer, MemberName};
+    use vouch_core::link::NodeSecretKey;
+    use vouch_core::log::Op;
+    use vouch_core::membership::{MembershipOp, NodeVote};
+    use vouch_core::merkle::TreeHash;
+    use vouch_core::statement::Statement;
+    use vouch_fixture::{TestCommittee, node_key};
+    use vouch_node_core::log::state_machine::BlockContext;
+
+    use super::*;
+
+    /// A committee of the replicas 1 to 4, which 5 joins.
+    struct Joining {
+        state: Membership,
+        change: CommitteeChange,
+        nonce: u8,
+    }
+
+    fn node(number: u8) -> NodeSecretKey {
+        NodeSecretKey::from_bytes(&[number; 32])
+    }
+
+    fn vote(number: u8) -> VoteSecretKey {
+        VoteSecretKey::generate(&[number + 100; 32]).unwrap()
+    }
+
+    impl Joining {
+        fn new() -> Self {
+            let founded = TestCommittee::new(4).committee;
+            let added = vec![AddedMember { node_key: node_key(5), name: MemberName::new("five").unwrap() }];
+            let change = CommitteeChange::new(founded.record(), [0; 16], false, Vec::new(), added).unwrap();
+            let mut joining = Self { state: Membership::founded(founded), change, nonce: 0 };
+            joining.apply(MembershipOp::Propose { change: joining.change.clone(), operator: None });
+            joining
+        }
+
+        fn apply(&mut self, op: MembershipOp) {
+            self.nonce += 1;
+            let op = Op::new(op.kind(), [self.nonce; 16], 1000, op.body()).unwrap();
+            let block = BlockContext { height: self.nonce.into(), time: 100, log_root: TreeHash([0; 32]) };
+            let effect = self.state.apply(&block, &op);
+            let effect = String::from_utf8_lossy(effect.bytes()).into_owned();
+            assert!(!effect.starts_with("refused"), "{effect}");
+        }
+
+        fn approve(&mut self) {
+            let record = self.state.committee().record().clone();
+            for number in 1..=3 {
+                let vote = NodeVote::Approve { change: self.change.id(), number: 1 };
+                self.apply(MembershipOp::Approve(vote.sign(&record, &node(number))));
+            }
+        }
+
+        fn own(&self, number: u8, lacking: Option<u64>) -> OwnPart {
+            own_part(&self.state, &node_key(number), lacking)
+        }
+
+        fn running(&self) -> RunningStatus {
+            running_status(self.state.running().unwrap(), self.state.committee().record())
+        }
+    }
+
+    #[test]
+    fn a_replica_knows_how_far_it_is_with_joining() {
+        let mut joining = Joining::new();
+        assert_eq!(joining.own(1, None), OwnPart::Member { leaves: false });
+        assert_eq!((joining.own(5, Some(0)), joining.own(6, Some(0))), (OwnPart::Proposed, OwnPart::Outside));
+        joining.approve();
+        assert_eq!(joining.own(5, None), OwnPart::CatchingUp { lacking: None });
+        assert_eq!(joining.own(5, Some(2)), OwnPart::CatchingUp { lacking: Some(2) });
+        assert_eq!((joining.own(5, Some(0)), joining.own(6, Some(0))), (OwnPart::Ready, OwnPart::Outside));
+    }
+
+    #[test]
+    fn each_step_of_a_running_change_names_who_is_missing() {
+        let mut joining = Joining::new();
+        joining.approve();
+        let record = joining.state.committee().record().clone();
+        assert_eq!((joining.running().step, joining.running().offers_missing.len()), (ChangeStep::Offers, 5));
+        for number in [1, 2, 3, 5] {
+            let offer = KeyOffer::new(&record, &node(number), &vote(number));
+            joining.apply(MembershipOp::Offer(Box::new(offer)));
+        }
+        let missing = joining.running().offers_missing;
+        assert_eq!(missing.iter().map(|node| node.node_key.clone()).collect::<Vec<_>>(), [node_key(4).to_string()]);
+        joining.apply(MembershipOp::Offer(Box::new(KeyOffer::new(&record, &node(4), &vote(4)))));
+        let running = joining.running();
+        assert_eq!((running.step, running.accepts_needed, running.signatures_needed), (ChangeStep::Accepts, 4, 3));
+        let accept = *joining.state.running().unwrap().next.as_ref().unwrap().accepts.statement();
+        let sign = |statement: &Statement<_>, number| statement.sign(&vote(number));
+        for number in [1, 2, 3, 5] {
+            let signature = sign(&accept, number);
+            joining.apply(MembershipOp::Accept { node_key: node_key(number), signature });
+        }
+        let running = joining.running();
+        assert_eq!((running.step, running.accepted_by.len(), running.closing), (ChangeStep::Stops, 4, None));
+        assert!(running.accepted_by.iter().any(|node| node.name == "five"));
+    }
+}

@@ -1,0 +1,205 @@
+//! A client of a server's HTTP interface to the ordered log. What it returns was verified against the trusted identity.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::{Method, StatusCode};
+use vouch_core::bundle::claimed_cluster;
+use vouch_core::chain::CommitteeChain;
+use vouch_core::digest::ClusterId;
+use vouch_core::limits::{Limits, MAX_BUNDLE};
+use vouch_core::log::{Block, Op, OpId, OpProof};
+use vouch_core::report::{BlockReport, BlockView, HeadReport, HeadView, OpReport, OpView};
+use vouch_core::session::SessionError;
+use vouch_core::verify::{CheckError, Invalid, LogJudgement, LogVerifyOptions, Verdict, Verifier};
+use vouch_node_core::backoff::Backoff;
+
+use super::args::TrustArgs;
+use super::trust::Trust;
+use super::{Failure, output};
+use crate::client::http::{HttpError, HttpRequest};
+use crate::client::{ClientError, PutLink};
+use crate::host::Host;
+
+/// How long an answer may take: longer than a server's own deadline, so that the client receives the server's reason.
+pub(super) const PATIENCE: Duration = Duration::from_secs(40);
+/// How long an op may take to be decided, in seconds: it expires then.
+pub(super) const OP_LIFETIME: u64 = 60;
+/// Pauses between attempts to submit the same op, or to reach a server.
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Reads a log through one server, and verifies it.
+pub(super) struct LogClient<'a> {
+    pub(super) host: &'a Host,
+    pub(super) server: String,
+    trust: Trust,
+    /// The trusted identity; at first contact, the one that the server showed first.
+    cluster: Option<ClusterId>,
+    verifier: Verifier,
+    /// Whether attempts that fail are not mentioned.
+    is_quiet: bool,
+}
+
+impl<'a> LogClient<'a> {
+    pub(super) fn new(host: &'a Host, server: &str, trust: &TrustArgs) -> Result<Self, Failure> {
+        let trust = Trust::new(host, server, trust)?;
+        let (server, cluster) = (server.to_owned(), trust.pinned);
+        Ok(Self { host, server, trust, cluster, verifier: Verifier::new(), is_quiet: false })
+    }
+
+    /// The same client, which does not mention attempts that fail.
+    pub(super) fn quiet(self) -> Self {
+        Self { is_quiet: true, ..self }
+    }
+
+    pub(super) async fn get(&self, path: String) -> Result<Bytes, Failure> {
+        let request = HttpRequest::get(&self.server, path, MAX_BUNDLE, PATIENCE);
+        request.send(self.host).await.map_err(|error| explain(&error))
+    }
+
+    /// The committees of the cluster, verified, as far as the server knows them. A link shows them also while the log is empty.
+    pub(super) async fn chain(&mut self) -> Result<CommitteeChain, Failure> {
+        let link = PutLink::open(self.host, &self.server, self.cluster).await;
+        let link = link.map_err(|error| self.trust.explain(error))?;
+        let chain = link.chain().cloned().ok_or_else(|| {
+            Failure::new(format_args!("{} has no committee yet", self.server))
+                .with_note("A server founds the committee with the first put, or once all replicas have joined that it was told of.")
+        })?;
+        self.first_contact(chain.cluster())?;
+        Ok(chain)
+    }
+
+    /// Records the cluster at first contact.
+    fn first_contact(&mut self, cluster: ClusterId) -> Result<(), Failure> {
+        if self.cluster.is_none() {
+            self.trust.record(cluster)?;
+            self.cluster = Some(cluster);
+        }
+        Ok(())
+    }
+
+    /// Has an op decided. Submitting it again does no harm, so that a lost answer costs only time.
+    pub(super) async fn submit(&self, op: &Op) -> Result<Bytes, Failure> {
+        let request = HttpRequest {
+            method: Method::POST,
+            body: op.encode().into(),
+            ..HttpRequest::get(&self.server, "/v1/log/ops".into(), MAX_BUNDLE, PATIENCE)
+        };
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut was_sent = false;
+        loop {
+            let error = match request.clone().send(self.host).await {
+                Ok(bundle) => return Ok(bundle),
+                Err(error) => error,
+            };
+            was_sent |= !matches!(error, HttpError::Connect { .. });
+            let pause = backoff.pause();
+            let is_over = self.host.unix_seconds().saturating_add(pause.as_secs()) >= op.expires_at();
+            if !error.is_passing() || !was_sent || is_over {
+                let failure = explain(&error);
+                return Err(match self.cluster.filter(|_| was_sent && error.is_passing()) {
+                    Some(cluster) => failure.with_note(format_args!(
+                        "The log may have the op. See with: vouch log prove {} --server {}",
+                        op.id(&cluster),
+                        self.server
+                    )),
+                    None => failure,
+                });
+            }
+            if !self.is_quiet {
+                output::error_line(format_args!("{error}; trying again in {:.1} s", pause.as_secs_f64()));
+            }
+            self.host.sleep(pause).await;
+        }
+    }
+
+    /// The identity to verify a bundle against: the trusted one; at first contact, the bundle's own.
+    pub(super) fn trusted(&self, bundle: &[u8]) -> Option<ClusterId> {
+        self.cluster.or_else(|| claimed_cluster(bundle, &Limits::default()))
+    }
+
+    fn options<W>(&self, bundle: &[u8], wanted: Option<W>) -> LogVerifyOptions<W> {
+        LogVerifyOptions { trust: self.trusted(bundle).into(), wanted, now: self.host.unix_seconds() }
+    }
+
+    /// The verified head in a bundle, of at least this height.
+    pub(super) fn head(&mut self, bundle: &[u8], least: Option<u64>) -> Result<HeadView, Failure> {
+        self.head_and_chain(bundle, least).map(|(head, _)| head)
+    }
+
+    /// The verified head in a bundle, of at least this height, and the committees of its cluster.
+    pub(super) fn head_and_chain(
+        &mut self,
+        bundle: &[u8],
+        least: Option<u64>,
+    ) -> Result<(HeadView, CommitteeChain), Failure> {
+        let options = self.options(bundle, least);
+        let judgement: LogJudgement<()> = self.verifier.judge_head(bundle, &options);
+        let view = HeadReport::new(&judgement).head.zip(judgement.chain().cloned());
+        self.proved(judgement.proved().map(drop).map_err(Clone::clone), options.trust.cluster, view, "a log head")
+    }
+
+    /// The verified block of this height in a bundle.
+    pub(super) fn block(&mut self, bundle: &[u8], height: u64) -> Result<BlockView, Failure> {
+        let options = self.options(bundle, Some(height));
+        let judgement: LogJudgement<Block> = self.verifier.judge_block(bundle, &options);
+        let view = BlockReport::new(&judgement).block;
+        self.proved(judgement.proved().map(drop).map_err(Clone::clone), options.trust.cluster, view, "a block")
+    }
+
+    /// The verified op of this identity in a bundle.
+    pub(super) fn op(&mut self, bundle: &[u8], op: OpId) -> Result<OpView, Failure> {
+        let options = self.options(bundle, Some(op));
+        let judgement: LogJudgement<OpProof> = self.verifier.judge_op(bundle, &options);
+        let view = OpReport::new(&judgement).op;
+        self.proved(judgement.proved().map(drop).map_err(Clone::clone), options.trust.cluster, view, "an op")
+    }
+
+    /// What a judgement proved. Records the cluster at first contact.
+    fn proved<T>(
+        &mut self,
+        verdict: Result<(), CheckError>,
+        cluster: Option<ClusterId>,
+        view: Option<T>,
+        what: &str,
+    ) -> Result<T, Failure> {
+        match (verdict, view, cluster) {
+            (Ok(()), Some(view), Some(cluster)) => {
+                self.first_contact(cluster)?;
+                Ok(view)
+            }
+            (Err(CheckError::Invalid(Invalid::AnotherCluster { expected, got })), ..) => {
+                let got = Some(got);
+                Err(self.trust.explain(ClientError::Session(SessionError::AnotherCluster { expected, got })))
+            }
+            (Err(error), ..) => Err(Failure::new(format_args!(
+                "{} sent a bundle of {what} that does not prove it: {}",
+                self.server,
+                Verdict::from(error)
+            ))
+            .with_note("Do not rely on this server; ask another one of the cluster with --server.")),
+            (Ok(()), ..) => Err(self.not_a_bundle(what)),
+        }
+    }
+
+    pub(super) fn not_a_bundle(&self, what: &str) -> Failure {
+        Failure::new(format_args!("{} sent something else than a bundle of {what}", self.server))
+    }
+}
+
+/// A request's error, with what to do next.
+pub(super) fn explain(error: &HttpError) -> Failure {
+    let failure = Failure::new(error);
+    match error {
+        HttpError::Connect { .. } => failure.with_note("Start a server, or name another one with --server HOST:PORT."),
+        HttpError::Refused { status: StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT, .. } => failure
+            .with_note(
+                "Members may be missing: see which with `vouch status`, or ask the server's /readyz; then try again.",
+            ),
+        HttpError::Late { .. } | HttpError::Broken { .. } => {
+            failure.with_note("Try again, or name another server with --server HOST:PORT.")
+        }
+        HttpError::Refused { .. } | HttpError::Request { .. } | HttpError::TooLarge { .. } => failure,
+    }
+}
