@@ -58,7 +58,7 @@ pub(super) async fn until_active(
 
 async fn follow(client: &mut LogClient<'_>, proposed: &Proposed<'_>) -> Result<CommitteeChain, Failure> {
     let host = client.host;
-    let mut seen = Seen::default();
+    let mut seen = SeenSteps::default();
     let (mut known, mut said, mut is_away) = (proposed.height - 1, String::new(), false);
     loop {
         match look(client, proposed, &mut seen, &mut known).await {
@@ -109,7 +109,7 @@ impl From<Failure> for LookError {
 async fn look(
     client: &mut LogClient<'_>,
     proposed: &Proposed<'_>,
-    seen: &mut Seen,
+    seen: &mut SeenSteps,
     known: &mut u64,
 ) -> Result<Option<CommitteeChain>, LookError> {
     let get = |client: &LogClient<'_>, path: String| {
@@ -134,7 +134,7 @@ async fn look(
 
 /// Which members were seen to do what. The log's state is more exact: an op in a block may have been refused.
 #[derive(Debug, Default)]
-struct Seen {
+struct SeenSteps {
     approvals: BTreeSet<NodeKey>,
     offers: BTreeSet<NodeKey>,
     accepts: BTreeSet<NodeKey>,
@@ -142,7 +142,7 @@ struct Seen {
     signatures: BTreeSet<NodeKey>,
 }
 
-impl Seen {
+impl SeenSteps {
     fn record(&mut self, proposed: &Proposed<'_>, op: &BlockOpView) {
         let Ok(body) = base16ct::lower::decode_vec(&op.body) else { return };
         let Ok(op) = MembershipOp::decode(op.kind, &body) else { return };
@@ -235,7 +235,7 @@ mod tests {
         let added = vec![AddedMember { node_key: key(5), name: MemberName::new("five").unwrap() }];
         let change = CommitteeChange::new(&four, [1; 16], false, Vec::new(), added).unwrap();
         let proposed = Proposed { change: &change, committee: &four, height: 1 };
-        let mut seen = Seen::default();
+        let mut seen = SeenSteps::default();
         let mut after = |op: MembershipOp| {
             seen.record(&proposed, &view(&op));
             seen.text(&proposed)
