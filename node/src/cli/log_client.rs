@@ -23,6 +23,8 @@ use crate::host::Host;
 
 /// How long an answer may take: longer than a server's own deadline, so that the client receives the server's reason.
 pub(super) const PATIENCE: Duration = Duration::from_secs(40);
+/// How long a server may take to show its committees, and the client to verify them.
+const PATIENCE_FOR_COMMITTEES: Duration = Duration::from_secs(15);
 /// How long an op may take to be decided, in seconds: it expires then.
 pub(super) const OP_LIFETIME: u64 = 60;
 /// Pauses between attempts to submit the same op, or to reach a server.
@@ -62,10 +64,13 @@ impl<'a> LogClient<'a> {
     pub(super) async fn chain(&mut self) -> Result<CommitteeChain, Failure> {
         let link = PutLink::open(self.host, &self.server, self.cluster).await;
         let link = link.map_err(|error| self.trust.explain(error))?;
-        let chain = link.chain().cloned().ok_or_else(|| {
-            Failure::new(format_args!("{} has no committee yet", self.server))
-                .with_note("A server founds the committee with the first put, or once all replicas have joined that it was told of.")
-        })?;
+        // The link opens before the committees are verified. A server without a committee shows none.
+        let Ok(known) = self.host.timeout(PATIENCE_FOR_COMMITTEES, link.known_chain()).await else {
+            return Err(Failure::new(format_args!("{} has no committee yet", self.server)).with_note(
+                "A server founds the committee with the first put, or once all replicas have joined that it was told of.",
+            ));
+        };
+        let chain = known.map_err(|error| self.trust.explain(error))?.clone();
         self.first_contact(chain.cluster())?;
         Ok(chain)
     }
