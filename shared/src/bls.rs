@@ -274,7 +274,7 @@ fn verify_point(key: &PublicKey, statement: &[u8], signature: &Signature) -> Res
 /// Checks that a vote key is a valid point. It is used without a proof of possession only for a committee that a quorum of another one has
 /// signed: those members have checked the proof.
 pub(crate) fn vouched_key(key: &VoteKey) -> Result<CheckedKey, BlsError> {
-    Ok(CheckedKey(PublicKey::key_validate(&key.0)?))
+    remembered!("bls key point", [key.0], PublicKey::key_validate(&key.0).map(CheckedKey).map_err(BlsError::from))
 }
 
 impl CheckedKey {

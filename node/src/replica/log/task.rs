@@ -243,7 +243,7 @@ impl LogTask {
             (status.height, status.time) = (tip.height, tip.time);
             (status.waiting, status.abstains) = (waiting, abstains(voting));
         });
-        if self.log.tip.get() != Some(tip) || tip.height == 0 {
+        if self.log.tip.get() != Some(tip) {
             let membership = core.applied().machine().membership();
             self.log.membership.replace(Some(Arc::new(membership.clone())));
             self.log.tip.replace(Some(tip));
