@@ -24,6 +24,11 @@ pub(super) fn read(source: &Source) -> Result<CommitteeChange, Failure> {
     decode(&bytes).map_err(|why| failed(&why))
 }
 
+/// The change as one line, without its end.
+pub(super) fn encode(change: &CommitteeChange) -> String {
+    Base64UrlUnpadded::encode_string(&change.encode())
+}
+
 fn decode(text: &[u8]) -> Result<CommitteeChange, String> {
     let not_base64 = || "this is not base64url".to_owned();
     let text = std::str::from_utf8(text).map_err(|_| not_base64())?.trim_ascii();
@@ -78,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_change_is_read_from_one_line() {
-        let text = Base64UrlUnpadded::encode_string(&change().encode());
+        let text = encode(&change());
         for text in [text.clone(), format!("{text}\n"), format!("  {text}\r\n")] {
             assert_eq!(decode(text.as_bytes()), Ok(change()));
         }

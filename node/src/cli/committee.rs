@@ -1,6 +1,5 @@
 //! `vouch committee`: shows a cluster's members, and changes them. What a server says counts only as far as the committees signed it.
 
-mod change_line;
 mod choosing;
 mod outlook;
 mod pending;

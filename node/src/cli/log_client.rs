@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::{Method, StatusCode};
+use hyper::StatusCode;
 use vouch_core::bundle::claimed_cluster;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::digest::ClusterId;
@@ -86,11 +86,7 @@ impl<'a> LogClient<'a> {
 
     /// Has an op decided. Submitting it again does no harm, so that a lost answer costs only time.
     pub(super) async fn submit(&self, op: &Op) -> Result<Bytes, Failure> {
-        let request = HttpRequest {
-            method: Method::POST,
-            body: op.encode().into(),
-            ..HttpRequest::get(&self.server, "/v1/log/ops".into(), MAX_BUNDLE, PATIENCE)
-        };
+        let request = HttpRequest::post(&self.server, "/v1/log/ops".into(), op.encode().into(), MAX_BUNDLE, PATIENCE);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut was_sent = false;
         loop {

@@ -124,6 +124,11 @@ impl HttpRequest {
         Self { server: server.to_owned(), method: Method::GET, path, body: Bytes::new(), limit, patience }
     }
 
+    /// A POST of these bytes.
+    pub fn post(server: &str, path: String, body: Bytes, limit: usize, patience: Duration) -> Self {
+        Self { method: Method::POST, body, ..Self::get(server, path, limit, patience) }
+    }
+
     /// Sends the request. Returns the body of a successful answer; empty for 204.
     ///
     /// # Errors

@@ -111,7 +111,7 @@ impl ReplicaLog {
         (log.clone(), LogRunner { log, calls: queue, ops: own_ops })
     }
 
-    /// Wants an op in the log. It may get lost: whoever needs it looks at the state.
+    /// Wants an op in the log. It may get lost: the caller looks at the state, and submits it again.
     pub(super) fn submit(&self, op: Op) {
         drop(self.ops.try_send(op));
     }

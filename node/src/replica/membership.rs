@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use vouch_core::chain::EpochLink;
 use vouch_core::statement::StatementId;
+use vouch_core::verify::CLOCK_TOLERANCE;
 use vouch_node_core::membership::{Duty, Membership, OwnState};
 use vouch_node_core::replica::Event;
 
@@ -24,8 +25,6 @@ pub use stops::StopsError;
 
 /// Interval at which duties are looked at without news. An op that got lost is made again.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Votes for statements of an epoch are given until this many seconds after its closing; then its vote key is erased.
-const VOTES_END: u64 = 60;
 
 /// What changes of members use of the replica.
 pub(super) struct MembershipContext {
@@ -47,11 +46,12 @@ impl MembershipContext {
     pub(super) async fn run(self: Arc<Self>) {
         let mut states = self.log.follow_membership();
         let (mut reported, mut proposing, mut done) = (None, Proposing::default(), Vec::<(Duty, Duration)>::new());
+        let mut erased_before = 0;
         loop {
             let state = states.see();
             self.propose_itself(state.as_deref(), &mut proposing).await;
             if let Some(state) = state {
-                self.follow(&state).await;
+                self.follow(&state, &mut erased_before).await;
                 self.report(&state, &mut reported);
                 let now = self.storage.host.monotonic();
                 done.retain(|(_, at)| now < *at + LOOK_EVERY);
@@ -89,8 +89,8 @@ impl MembershipContext {
         state.duties(own, |change| self.approving.approves(change))
     }
 
-    /// Takes over an epoch that has begun, and erases the vote keys of those that are over.
-    async fn follow(&self, state: &Arc<Membership>) {
+    /// Takes over an epoch that has begun, and erases the vote keys of those that are over: once for each epoch.
+    async fn follow(&self, state: &Arc<Membership>, erased_before: &mut u64) {
         let (Some(start), Some(chain)) = (state.start(), self.identity.chain()) else { return };
         let record = state.committee().record();
         let (epoch, known) = (record.epoch(), chain.current().record().epoch());
@@ -103,12 +103,13 @@ impl MembershipContext {
                 Err(why) => self.trouble(&why.to_string()),
             }
         }
-        let is_over = self.unix_seconds().is_some_and(|now| now > start.handoff.claim.closing + VOTES_END);
-        if epoch <= known
-            && is_over
-            && let Err(why) = self.identity.erase_vote_keys_before(epoch).await
-        {
-            self.trouble(&why.to_string());
+        // Votes for statements of an epoch are given until then.
+        let is_over = self.unix_seconds().is_some_and(|now| now > start.handoff.claim.closing + CLOCK_TOLERANCE);
+        if epoch <= known && is_over && *erased_before < epoch {
+            match self.identity.erase_vote_keys_before(epoch).await {
+                Ok(()) => *erased_before = epoch,
+                Err(why) => self.trouble(&why.to_string()),
+            }
         }
     }
 

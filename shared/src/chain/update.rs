@@ -12,7 +12,7 @@ pub enum ChainUpdate {
     Known,
     /// The chain with those that are new.
     Extended(CommitteeChain),
-    /// A committee handed over twice: to the known committee of this epoch, and to the one shown. Whoever knows one of them first keeps it.
+    /// A committee handed over twice: to the known committee of this epoch, and to the one shown. A node keeps the one that it knew first.
     Fork {
         /// The epoch of both.
         epoch: u64,

@@ -5,8 +5,8 @@ use vouch_core::committee::{CommitteeRecord, Policy};
 use vouch_core::membership::{AddedMember, CommitteeChange};
 use vouch_core::quorum;
 
-use super::super::output;
-use super::{change_line, size_of};
+use super::super::{change_text, output};
+use super::size_of;
 
 /// A change, and the sizes before and after it.
 pub(super) struct Outlook<'a> {
@@ -24,7 +24,7 @@ impl<'a> Outlook<'a> {
         Self { change, committee, before: committee.n(), after }
     }
 
-    /// The least number of members that hold a file now and stay, whoever leaves.
+    /// The least number of members that hold a file now and stay, whichever members leave.
     fn holders_that_stay(&self) -> u16 {
         let removed = u16::try_from(self.change.removed.len()).unwrap_or(u16::MAX);
         quorum::quorum(self.before).saturating_sub(removed)
@@ -74,7 +74,7 @@ impl<'a> Outlook<'a> {
         let leaves = |key| json!({ "name": self.name_of_leaver(key), "node_key": key.to_string() });
         json!({
             "change": change.id(),
-            "text": change_line::encode(change),
+            "text": change_text::encode(change),
             "cluster": change.cluster,
             "policy": committee.policy().to_string(),
             "epoch": change.epoch,

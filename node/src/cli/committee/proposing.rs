@@ -10,8 +10,7 @@ use vouch_core::membership::{CommitteeChange, MembershipOp, verify_operator};
 
 use super::super::committee_args::{ChangeBuildArgs, CommitteeProposeArgs, ProposalSendArgs};
 use super::super::log_client::{LogClient, OP_LIFETIME};
-use super::super::{Failure, output, target_to_write};
-use super::change_line;
+use super::super::{Failure, change_text, output, target_to_write};
 use super::choosing::Wanted;
 use super::outlook::Outlook;
 use super::size;
@@ -55,7 +54,7 @@ pub(super) async fn change(host: &Host, args: &ChangeBuildArgs, wanted: &Wanted<
 /// `vouch committee propose`.
 pub(super) async fn propose(host: &Host, args: &CommitteeProposeArgs) -> Result<u8, Failure> {
     let send = &args.send;
-    let change = change_line::read(&Source::parse(&args.change))?;
+    let change = change_text::read(&Source::parse(&args.change))?;
     let mut client = LogClient::new(host, &send.server.server, &send.server.trust)?;
     let chain = client.chain().await?;
     let committee = chain.current().record();
@@ -121,7 +120,7 @@ impl<'a> ChangePlace<'a> {
     }
 
     fn write(&self, change: &CommitteeChange) -> Result<(), Failure> {
-        let text = change_line::encode(change);
+        let text = change_text::encode(change);
         let Some(target) = &self.target else {
             output::line(format_args!("{text}"));
             return Ok(());

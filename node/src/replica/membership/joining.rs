@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use hyper::Method;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::limits::MAX_BUNDLE;
-use vouch_core::log::Op;
 use vouch_core::membership::{AddedMember, CommitteeChange, MembershipOp};
 use vouch_node_core::membership::Membership;
 
@@ -45,15 +43,9 @@ impl MembershipContext {
         // The nonce is always the same: a change that is proposed already is not proposed twice.
         let Ok(change) = CommitteeChange::new(record, [0; 16], false, Vec::new(), added) else { return };
         let propose = MembershipOp::Propose { change, operator: None };
-        let Ok(op) = Op::new(propose.kind(), host.random(), host.unix_seconds() + LASTS, propose.body()) else {
-            return;
-        };
+        let Some(op) = self.log_op(&propose, LASTS) else { return };
         for server in &self.servers {
-            let request = HttpRequest {
-                method: Method::POST,
-                body: op.encode().into(),
-                ..HttpRequest::get(server, "/v1/log/ops".into(), MAX_BUNDLE, PATIENCE)
-            };
+            let request = HttpRequest::post(server, "/v1/log/ops".into(), op.encode().into(), MAX_BUNDLE, PATIENCE);
             match request.send(host).await {
                 Ok(_) => return,
                 Err(error) => self.trouble(&format!("proposing to join: {error}")),

@@ -9,6 +9,7 @@ use vouch_core::log::Op;
 use vouch_core::membership::{CertifiedStatement, MembershipOp, NodeVote};
 use vouch_core::message::{ListFilter, ListPosition};
 use vouch_core::statement::{Body, Statement, Stored};
+use vouch_core::verify::CLOCK_TOLERANCE;
 use vouch_node_core::membership::{Duty, Membership};
 
 use super::MembershipContext;
@@ -17,8 +18,8 @@ use crate::store::StoreError;
 /// An op about members that the log has not decided within this time is made again, in seconds.
 const OP_LASTS: u64 = 60;
 /// A member stops so much after its clock, in seconds, that it contradicts no vote that it is giving: it votes for statements that were
-/// issued at most 60 s after its clock.
-const STOP_AHEAD: u64 = 61;
+/// issued at most the tolerance after its clock.
+const STOP_AHEAD: u64 = CLOCK_TOLERANCE + 1;
 /// Size in bytes of the pages in which the certificates of an epoch are read.
 const PAGE: usize = 1 << 20;
 /// Maximum number of ops with certificates that are handed to the log at once.
@@ -75,11 +76,15 @@ impl MembershipContext {
     }
 
     fn submit(&self, op: &MembershipOp) {
-        let host = &self.storage.host;
-        // Cannot fail: every op about members fits.
-        if let Ok(op) = Op::new(op.kind(), host.random(), host.unix_seconds() + OP_LASTS, op.body()) {
+        if let Some(op) = self.log_op(op, OP_LASTS) {
             self.log.submit(op);
         }
+    }
+
+    /// The op for the log, which waits so many seconds. `None` never happens: every op about members fits.
+    pub(super) fn log_op(&self, op: &MembershipOp, lasts: u64) -> Option<Op> {
+        let host = &self.storage.host;
+        Op::new(op.kind(), host.random(), host.unix_seconds() + lasts, op.body()).ok()
     }
 
     async fn on_thread<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
