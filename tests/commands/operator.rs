@@ -8,7 +8,8 @@ use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde_json::Value;
 use support::committee::vote_secret;
 use tempfile::TempDir;
-use vouch_core::bls::VoteSignature;
+use vouch_core::bls::{VoteKey, VoteSignature};
+use vouch_core::membership::{CommitteeChange, verify_operator};
 
 use crate::program::{self, vouch, vouch_with_input};
 
@@ -29,6 +30,11 @@ fn change(name: &str) -> Change {
         id: bs58::encode(bytes("identity")).into_string(),
         signature: VoteSignature(bytes("operator_signature").try_into().unwrap()).to_string(),
     }
+}
+
+/// The bytes of a key or a signature.
+fn point<const N: usize>(text: &str) -> [u8; N] {
+    bs58::decode(text).into_vec().unwrap().try_into().unwrap()
 }
 
 fn write(path: &Path, text: &str, mode: u32) {
@@ -120,12 +126,14 @@ fn an_encrypted_key_signs_with_its_passphrase_only() {
     // the public key needs no passphrase
     assert_eq!(vouch(folder.path(), &["operator", "show"]).ok(), made.ok());
     let shown = vouch(folder.path(), &["operator", "show", "--json"]).json();
-    assert_eq!((&shown["public_key"], &shown["encrypted"]), (&public.into(), &true.into()));
+    assert_eq!((&shown["public_key"], &shown["encrypted"]), (&public.clone().into(), &true.into()));
 
     let sign = |passphrase: &str| {
         vouch(folder.path(), &["operator", "sign", "replaced", "--yes", "--passphrase-file", passphrase])
     };
-    assert_eq!(sign("passphrase").ok().trim_end().len(), change("replaced").signature.len());
+    let signature = VoteSignature(point(sign("passphrase").ok().trim_end()));
+    let change = CommitteeChange::decode(&BASE64URL_NOPAD.decode(change("replaced").text.as_bytes()).unwrap()).unwrap();
+    assert_eq!(verify_operator(&VoteKey(point(&public)), &change, &signature), Ok(()));
     assert!(sign("another").fails_with(1).contains("the passphrase is wrong"));
     assert!(sign("exposed").fails_with(1).contains("chmod 600"));
     let asked = vouch(folder.path(), &["operator", "sign", "replaced", "--yes"]);
