@@ -18,6 +18,7 @@ mod founding;
 mod founding_operator;
 mod full_disk;
 mod get_resume;
+mod handoffs;
 mod http;
 mod http_blobs;
 mod http_faults;

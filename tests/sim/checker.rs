@@ -1,5 +1,6 @@
 //! The rules of a run, and what is known in it. The first broken rule ends the run.
 
+mod committees;
 mod durable;
 mod ordered_log;
 
@@ -22,9 +23,10 @@ use vouch_core::verify::{Subject, VerifiedAggregates, verify_certificate_of_batc
 
 use crate::network::Node;
 use crate::node;
-use crate::plan::Shape;
+use crate::plan::{Shape, tolerated};
 use crate::simulated::SimulatedDisk;
 
+pub use committees::{Committees, node_of};
 pub use durable::open;
 use durable::{accepted_founding, read};
 pub use ordered_log::KnownLog;
@@ -54,6 +56,12 @@ pub enum Rule {
     Repaired,
     /// There is one committee, and nobody can prove that an honest replica accepted two.
     OneCommittee,
+    /// Each epoch has one committee.
+    OneSuccessor,
+    /// When a committee becomes active, n − f of its members hold each blob that was certified before it was proposed.
+    NextHolds,
+    /// A healed cluster can change its committee.
+    ChangesEnd,
     /// A replica has saved the founding that it accepted before anybody hears of it, and never forgets it.
     AcceptanceSaved,
     /// A replica keeps a blob that it signed for until the blob expires, by a right clock.
@@ -84,8 +92,9 @@ pub enum Rule {
 pub struct Promise {
     pub bytes: Bytes,
     pub certificate: Certificate,
-    /// When the put began, since the start of the run.
+    /// When the put began and ended, since the start of the run.
     pub began: Duration,
+    pub ended: Duration,
 }
 
 impl Promise {
@@ -131,7 +140,9 @@ pub struct Known {
     pub shape: Shape,
     pub is_repeat: bool,
     pub disks: Vec<SimulatedDisk>,
-    pub committee: Option<Arc<Committee>>,
+    pub committees: Committees,
+    /// When a change of the committee of an epoch was first proposed.
+    proposed: BTreeMap<u64, Duration>,
     /// Verified certificates, by their encoding, and the aggregate signatures of the latest ones: pairings cost most of a run's time.
     verified: BTreeSet<Vec<u8>>,
     aggregates: VerifiedAggregates,
@@ -172,7 +183,8 @@ impl Checker {
             shape,
             is_repeat,
             disks: Vec::new(),
-            committee: None,
+            committees: Committees::default(),
+            proposed: BTreeMap::new(),
             verified: BTreeSet::new(),
             aggregates: VerifiedAggregates::default(),
             promises: Vec::new(),
@@ -234,12 +246,11 @@ impl Checker {
         self.known().promises.clone()
     }
 
-    /// Checks a committee that a node or a client has adopted.
-    pub fn founded(&self, committee: &Arc<Committee>) {
-        let first = self.known().committee.get_or_insert_with(|| committee.clone()).cluster();
-        if first != committee.cluster() {
-            self.broken(Rule::OneCommittee, format_args!("{first} and {}", committee.cluster()));
-        }
+    /// Every certificate that a client received.
+    pub fn certificates(&self) -> Vec<Certificate> {
+        let known = self.known();
+        let promises = known.promises.iter().map(|promise| &promise.certificate);
+        promises.chain(&known.ruined_certificates).cloned().collect()
     }
 
     /// Checks what a node reports about foundings.
@@ -270,13 +281,13 @@ impl Checker {
 
     /// Checks a replica that has deleted expired blobs.
     pub fn collected(&self, node: Node) {
-        let committee = self.known().committee.clone();
-        let Some(committee) = committee.filter(|_| !self.known().unaware.contains(&node)) else { return };
-        let store = open(self.known().disks[node].after_kill());
+        if self.known().unaware.contains(&node) {
+            return;
+        }
+        let (committees, store) = (self.committees(), open(self.known().disks[node].after_kill()));
         for promise in self.promises().iter().filter(|promise| !promise.is_expired()) {
-            let mut signers = promise.certificate.signers.iter().map(|signer| node_of(&committee, signer));
             let digest = promise.digest();
-            if signers.any(|signer| signer == node)
+            if committees.signers(&promise.certificate).contains(&node)
                 && self.must_hold(node, digest, promise.certificate.claim.issued_at)
                 && store.length_of(&digest).ok().flatten().is_none()
             {
@@ -291,17 +302,14 @@ impl Checker {
             return;
         }
         let receipt = certificate.claim.receipt;
-        let (shape, committee) = {
-            let known = self.known();
-            (known.shape, known.committee.clone())
-        };
-        let Some(committee) = committee else {
+        let Some(committee) = self.committees().signing(certificate) else {
             return self.broken(Rule::OneCommittee, format_args!("a certificate by no committee"));
         };
         if !self.is_genuine(certificate, &committee) {
             return;
         }
-        let (signers, expected) = (usize::from(certificate.signers.count()), shape.replicas - shape.tolerated());
+        let (signers, n) = (usize::from(certificate.signers.count()), usize::from(committee.record().n()));
+        let expected = n - tolerated(n);
         if signers < expected {
             self.broken(Rule::Genuine, format_args!("expected {expected} signers, got {signers}"));
         }
@@ -333,8 +341,9 @@ impl Checker {
 
     /// Checks a vote that is about to leave a replica: the statement and each of its blobs are durable there.
     pub fn voted(&self, node: Node, issued_at: u64, receipts: &[Receipt]) {
-        let committee = self.known().committee.clone();
-        let Some(committee) = committee.filter(|_| !self.known().is_repeat) else { return };
+        if self.known().is_repeat {
+            return;
+        }
         let digests: BTreeSet<Digest> = receipts.iter().map(|receipt| receipt.digest).collect();
         let obliges = |digest: &&Digest| {
             let asked = self.known().proposed_by_liar.get(&(node, issued_at, **digest)).copied().unwrap_or(issued_at);
@@ -346,9 +355,12 @@ impl Checker {
         for digest in digests {
             self.check_held(node, &store, digest, Rule::VoteHolds);
         }
-        let statement = Statement::new(committee.record(), batch.body());
-        if !store.signed(Stored::KIND, issued_at).unwrap_or_default().contains(&statement.id()) {
-            self.broken(Rule::Journalled, format_args!("{node} signed {:?}", statement.id()));
+        let signed = store.signed(Stored::KIND, issued_at).unwrap_or_default();
+        let committees = self.committees();
+        let is_signed =
+            |committee: &Arc<Committee>| signed.contains(&Statement::new(committee.record(), batch.body()).id());
+        if !committees.all().any(is_signed) {
+            self.broken(Rule::Journalled, format_args!("{node} signed a statement of {issued_at}"));
         }
     }
 
@@ -362,10 +374,11 @@ impl Checker {
     /// Checks a put that ended with an earlier certificate.
     pub fn check_reused(&self, promise: &Promise) {
         let (shape, digest) = (self.known().shape, promise.digest());
-        let holders =
-            shape.honest().filter(|node| read(&self.store_of(*node, &[digest].into()), digest).is_some()).count();
+        let members = self.committees().members();
+        let honest = members.iter().filter(|node| shape.honest().contains(node));
+        let holders = honest.filter(|node| read(&self.store_of(**node, &[digest].into()), digest).is_some()).count();
         // one blob may decay meanwhile, and one replica may lie
-        let expected = (shape.replicas - shape.tolerated()).saturating_sub(1 + usize::from(shape.lie.is_some()));
+        let expected = (members.len() - tolerated(members.len())).saturating_sub(1 + usize::from(shape.lie.is_some()));
         if holders < expected {
             self.broken(Rule::Reused, format_args!("{digest}: expected {expected} holders, got {holders}"));
         }
@@ -378,10 +391,4 @@ impl Checker {
         let since = [known.spoiled.get(&(node, digest)), known.ruined.get(&digest)];
         known.shape.honest().contains(&node) && since.iter().flatten().all(|spoiled| spoiled.as_secs() + 1 < issued)
     }
-}
-
-/// The node of a member, by its name.
-pub fn node_of(committee: &Committee, member: u16) -> Node {
-    let name = committee.record().name(member);
-    name.rsplit('-').next().and_then(|number| number.parse().ok()).expect("names are node-N")
 }

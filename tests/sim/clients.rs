@@ -29,20 +29,21 @@ pub const LONGEST_PUT: Duration = Duration::from_secs(180);
 /// Puts and gets until it is aborted.
 pub async fn use_cluster(host: Host, mut random: Random, trace: Trace, checker: Checker) {
     let (mut link, mut again) = (ClientLink::default(), None::<Bytes>);
-    let Shape { servers, distance, .. } = checker.known().shape;
+    let shape = checker.known().shape;
+    let Shape { servers, distance, .. } = shape;
     for number in 0_u64.. {
-        host.sleep(Duration::from_millis(random.within(10..2_000))).await;
+        host.sleep(Duration::from_millis(random.within(10..shape.pause()))).await;
         let server = random.index(servers);
         let (trusted, promises, wanted) = {
             let mut known = checker.known();
-            let trusted = known.committee.as_ref().map(|committee| committee.cluster());
+            let trusted = known.committees.cluster();
             (trusted, known.promises.clone(), known.to_put.pop_front())
         };
         let decayed = if wanted.is_none() { checker.take_decayed() } else { None };
         if wanted.is_none() && decayed.is_none() && !promises.is_empty() && random.one_in(4) {
             let promise = &promises[random.index(promises.len())];
-            let known = checker.known().committee.clone().filter(|_| !random.one_in(8));
-            let got = match known {
+            let committee = checker.committees().of_epoch(0).filter(|_| !random.one_in(8));
+            let got = match committee {
                 Some(committee) => get_knowing(&host, server, &committee, promise.digest()).await,
                 None => get(&host, server, trusted, promise.digest()).await,
             };
@@ -88,7 +89,7 @@ pub async fn use_cluster(host: Host, mut random: Random, trace: Trace, checker: 
             match ended {
                 Ok(Ok((promise, committee))) => {
                     trace.note(format_args!("put {number}: {}", promise.digest()));
-                    checker.founded(&committee);
+                    checker.adopted(&committee);
                     checker.is_genuine(&promise.certificate, &committee);
                     keep(&checker, promise);
                 }
@@ -216,7 +217,7 @@ impl Put {
         link.known = open.chain().cloned().or(link.known.take());
         let certified = put?;
         let (committee, certificate) = (certified.committee().clone(), certified.certificate);
-        Ok((Promise { bytes: self.bytes.clone(), certificate, began }, committee))
+        Ok((Promise { bytes: self.bytes.clone(), certificate, began, ended: node::elapsed() }, committee))
     }
 }
 

@@ -42,7 +42,7 @@ async fn serve_without_reading(host: Host) -> Option<()> {
 #[tokio::test(start_paused = true)]
 async fn every_put_ends_on_a_link_that_takes_nothing() {
     node::begin();
-    let network = SimulatedNetwork::new(Random::new(1, 0), 1, Trace::new(false));
+    let network = SimulatedNetwork::new(Random::new(1, 0), 1, Trace::new(false, false));
     let [mut server, mut client] = [0, 1].map(Machine::new);
     let serving = server.start(1, &network);
     serving.spawn(serve_without_reading(serving.clone()));

@@ -21,7 +21,6 @@ use vouch_core::receipt::Receipt;
 use crate::checker::{Checker, Rule};
 use crate::network::Node;
 use crate::node;
-use crate::plan::TROUBLE;
 use crate::random::Random;
 use crate::servers::address;
 
@@ -33,7 +32,7 @@ pub type Socket = WebSocketStream<Box<dyn Io>>;
 
 /// Serves replicas once there is a committee.
 pub async fn serve_lies(host: Host, node: Node, mut random: Random, checker: Checker) {
-    while checker.known().committee.is_none() {
+    while checker.cluster().is_none() {
         host.sleep(Duration::from_secs(1)).await;
     }
     let Ok(listener) = host.listen(&address(node)).await else { return };
@@ -49,7 +48,8 @@ async fn serve_replica(stream: Box<dyn Io>, host: Host, mut random: Random, chec
     let mut socket = tokio_tungstenite::accept_hdr_async(stream, choose_subprotocol).await.ok()?;
     let first = receive_bytes(&mut socket).await?;
     let Message::Hello(hello) = Message::decode(&first).ok()? else { return None };
-    let committee = checker.known().committee.clone()?;
+    let committees = checker.committees();
+    let committee = committees.all().find(|committee| committee.record().position(&hello.node_key).is_some())?;
     if random.one_in(8) {
         return replay_server(socket, &host, &mut random, &checker).await;
     }
@@ -64,7 +64,7 @@ async fn serve_replica(stream: Box<dyn Io>, host: Host, mut random: Random, chec
         host.spawn(replay_replica(host.clone(), server, [first, auth, join], checker.clone()));
     }
     let member = committee.record().position(&hello.node_key)?;
-    let node = crate::checker::node_of(&committee, member);
+    let node = crate::checker::node_of(committee, member);
     Asker { socket, host, node, random, checker, open: BTreeMap::new() }.ask().await
 }
 
@@ -72,7 +72,7 @@ async fn serve_replica(stream: Box<dyn Io>, host: Host, mut random: Random, chec
 async fn replay_server(mut socket: Socket, host: &Host, random: &mut Random, checker: &Checker) -> Option<()> {
     let (servers, cluster) = {
         let known = checker.known();
-        (known.shape.servers, known.committee.as_ref().map(|committee| committee.cluster()))
+        (known.shape.servers, known.committees.cluster())
     };
     let mut link = dial(host, random.index(servers)).await?;
     link.send(&Message::Hello(Hello::new(Role::Client, cluster, NodeKey::ANONYMOUS, host.random()))).await;
@@ -97,7 +97,7 @@ async fn replay_replica(host: Host, server: usize, said: [Bytes; 3], checker: Ch
     loop {
         match host.timeout(ANSWER, link.next()).await.ok()?? {
             // a server sends these before the replica has proved anything
-            Message::Hello(_) | Message::Auth(_) | Message::Founding(_) => {}
+            Message::Hello(_) | Message::Auth(_) | Message::Founding(_) | Message::Epochs(_) => {}
             Message::Failed(_) => return None,
             other => {
                 let name = other.name();
@@ -128,11 +128,12 @@ struct Asker {
 
 impl Asker {
     async fn ask(mut self) -> Option<()> {
+        let trouble = self.checker.known().shape.trouble();
         for number in 1.. {
             let end = node::elapsed() + Duration::from_millis(self.random.within(1_500..8_000));
             // then stay silent: do not disturb the recovery
-            while node::elapsed() < end || node::elapsed() >= TROUBLE {
-                let left = if node::elapsed() < TROUBLE { end - node::elapsed() } else { FOR_EVER };
+            while node::elapsed() < end || node::elapsed() >= trouble {
+                let left = if node::elapsed() < trouble { end - node::elapsed() } else { FOR_EVER };
                 if let Ok(bytes) = self.host.timeout(left, receive_bytes(&mut self.socket)).await {
                     self.receive(Message::decode(&bytes?).ok()?);
                 }

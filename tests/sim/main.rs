@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed run ends with a panic")]
 
+mod changes;
 mod checker;
 mod clients;
 mod links;
@@ -28,7 +29,7 @@ mod world;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use plan::Plan;
+use plan::{Plan, Story};
 use trace::Trace;
 use vouch::host;
 use vouch::host::disk::{Disk, DiskFile, DiskLock, FileIdentity, Space};
@@ -37,6 +38,8 @@ use world::{Outcome, World};
 
 /// Number of seeds in every test run.
 const SEEDS: u64 = 200;
+/// The same for runs in which the committee changes, each of which takes longer.
+const SEEDS_OF_CHANGES: u64 = 20;
 /// Maximum number of runs for shrinking the events of a failing seed.
 const SHRINKING: usize = 60;
 
@@ -50,18 +53,25 @@ enum Mode {
     /// The run was made before. Only its hash matters.
     HashOfRepeat,
     Lines,
+    ShownLines,
 }
 
 /// Runs one seed on a thread of its own, with all events of its plan or some.
-fn run(seed: u64, kept: Option<&Kept>, mode: Mode, memory: &mut Memory) -> (Result<Outcome, String>, Vec<String>) {
-    let mut plan = Plan::draw(seed);
+fn run(
+    story: Story,
+    seed: u64,
+    kept: Option<&Kept>,
+    mode: Mode,
+    memory: &mut Memory,
+) -> (Result<Outcome, String>, Vec<String>) {
+    let mut plan = Plan::draw(story, seed);
     if let Some(kept) = kept {
         plan.keep(kept);
     }
     let live = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let _entered = runtime.enter();
-        let trace = Trace::new(mode == Mode::Lines);
+        let trace = Trace::new(matches!(mode, Mode::Lines | Mode::ShownLines), mode == Mode::ShownLines);
         let world = World::new(seed, plan, trace.clone(), mode == Mode::HashOfRepeat);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(world.run())));
         let outcome = outcome.map_err(|panic| {
@@ -75,12 +85,16 @@ fn run(seed: u64, kept: Option<&Kept>, mode: Mode, memory: &mut Memory) -> (Resu
 }
 
 /// The command that replays a seed.
-fn replay_command(seed: u64, kept: Option<&Kept>) -> String {
+fn replay_command(story: Story, seed: u64, kept: Option<&Kept>) -> String {
     let kept = kept.map_or(String::new(), |kept| {
         let numbers: Vec<String> = kept.iter().map(ToString::to_string).collect();
         format!("VOUCH_EVENTS={} ", numbers.join(","))
     });
-    format!("VOUCH_SEED={seed} {kept}cargo test -p vouch-tests --test sim one_seed -- --ignored --nocapture")
+    let test = match story {
+        Story::OneCommittee => "one_seed",
+        Story::Changes => "one_of_changes",
+    };
+    format!("VOUCH_SEED={seed} {kept}cargo test -p vouch-tests --test sim {test} -- --ignored --nocapture")
 }
 
 /// Removes events of a plan while it still fails: first halves, then ever smaller parts.
@@ -104,23 +118,23 @@ fn shrink(count: usize, mut fails: impl FnMut(&Kept) -> bool) -> Kept {
 }
 
 /// The report of a failing seed: the broken rule, and the commands that replay it with all and with fewer events.
-fn report(seed: u64, why: &str) -> String {
-    let events = Plan::draw(seed).events;
-    let kept = shrink(events.len(), |kept| run(seed, Some(kept), Mode::Hash, &mut Memory::default()).0.is_err());
+fn report(story: Story, seed: u64, why: &str) -> String {
+    let events = Plan::draw(story, seed).events;
+    let kept = shrink(events.len(), |kept| run(story, seed, Some(kept), Mode::Hash, &mut Memory::default()).0.is_err());
     let shown: Vec<String> =
         kept.iter().map(|number| format!("    {number}: {:?} {:?}", events[*number].0, events[*number].1)).collect();
     format!(
         "seed {seed}: {why}\n    {}\n{} of {} events are enough to fail:\n{}\n    {}",
-        replay_command(seed, None),
+        replay_command(story, seed, None),
         kept.len(),
         events.len(),
         shown.join("\n"),
-        replay_command(seed, Some(&kept))
+        replay_command(story, seed, Some(&kept))
     )
 }
 
 /// Runs seeds on all cores, each twice.
-fn assert_all_hold(seeds: std::ops::Range<u64>) {
+fn assert_all_hold(story: Story, seeds: std::ops::Range<u64>) {
     let next = AtomicU64::new(seeds.start);
     let (certified, failed) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
@@ -132,10 +146,10 @@ fn assert_all_hold(seeds: std::ops::Range<u64>) {
                         return;
                     }
                     let mut memory = Memory::default();
-                    let first = run(seed, None, Mode::Hash, &mut memory).0;
-                    let outcome = first.clone().unwrap_or_else(|why| panic!("{}", report(seed, &why)));
-                    let second = run(seed, None, Mode::HashOfRepeat, &mut memory).0;
-                    assert_eq!(first, second, "seed {seed} does not repeat\n    {}", replay_command(seed, None));
+                    let first = run(story, seed, None, Mode::Hash, &mut memory).0;
+                    let outcome = first.clone().unwrap_or_else(|why| panic!("{}", report(story, seed, &why)));
+                    let second = run(story, seed, None, Mode::HashOfRepeat, &mut memory).0;
+                    assert_eq!(first, second, "seed {seed} does not repeat\n    {}", replay_command(story, seed, None));
                     certified.fetch_add(outcome.certified as u64, Ordering::Relaxed);
                     failed.fetch_add(outcome.failed, Ordering::Relaxed);
                 }
@@ -147,7 +161,12 @@ fn assert_all_hold(seeds: std::ops::Range<u64>) {
 
 #[test]
 fn promises_are_kept_whatever_goes_wrong() {
-    assert_all_hold(0..SEEDS);
+    assert_all_hold(Story::OneCommittee, 0..SEEDS);
+}
+
+#[test]
+fn promises_are_kept_whoever_joins_and_leaves() {
+    assert_all_hold(Story::Changes, 0..SEEDS_OF_CHANGES);
 }
 
 #[test]
@@ -163,7 +182,14 @@ fn shrinking_leaves_the_events_that_are_needed() {
 #[ignore = "as many seeds as there is time for: run by make soak SEEDS=10000"]
 fn more_seeds() {
     let seeds = std::env::var("VOUCH_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(500);
-    assert_all_hold(SEEDS..SEEDS + seeds);
+    assert_all_hold(Story::OneCommittee, SEEDS..SEEDS + seeds);
+}
+
+#[test]
+#[ignore = "as many seeds as there is time for: run by make soak-changes SEEDS=1000"]
+fn more_changes() {
+    let seeds = std::env::var("VOUCH_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
+    assert_all_hold(Story::Changes, SEEDS_OF_CHANGES..SEEDS_OF_CHANGES + seeds);
 }
 
 /// Seeds within which each bug must be found.
@@ -194,7 +220,7 @@ fn first_to_fail(from: u64) -> Option<(u64, String)> {
                     if seed >= BUG_SEEDS {
                         return;
                     }
-                    if let Err(why) = run(seed, None, Mode::Hash, &mut Memory::default()).0 {
+                    if let Err(why) = run(Story::OneCommittee, seed, None, Mode::Hash, &mut Memory::default()).0 {
                         found.lock().unwrap().insert(seed, why);
                     }
                 }
@@ -221,7 +247,7 @@ fn bugs_are_found() {
             put_back(Some(bug));
             let Some((seed, why)) = first_to_fail(from) else { break None };
             put_back(None);
-            if run(seed, None, Mode::Hash, &mut Memory::default()).0.is_ok() {
+            if run(Story::OneCommittee, seed, None, Mode::Hash, &mut Memory::default()).0.is_ok() {
                 break Some((seed, why));
             }
             from = seed + 1;
@@ -241,16 +267,26 @@ fn bugs_are_found() {
 #[test]
 #[ignore = "for one seed: VOUCH_SEED, and VOUCH_EVENTS for some of its events"]
 fn one_seed() {
+    show_one(Story::OneCommittee);
+}
+
+#[test]
+#[ignore = "for one seed: VOUCH_SEED, and VOUCH_EVENTS for some of its events"]
+fn one_of_changes() {
+    show_one(Story::Changes);
+}
+
+/// Runs the seed that the environment names, twice, and prints its trace.
+fn show_one(story: Story) {
     #[cfg(feature = "bugs")]
     vouch_core::bugs::put_back(bugs_wanted().next().filter(|_| std::env::var("VOUCH_BUG").is_ok()));
     let seed = std::env::var("VOUCH_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     let kept = std::env::var("VOUCH_EVENTS").ok();
     let kept: Option<Kept> = kept.map(|text| text.split(',').filter_map(|number| number.trim().parse().ok()).collect());
     let mut memory = Memory::default();
-    let (outcome, lines) = run(seed, kept.as_ref(), Mode::Lines, &mut memory);
-    lines.iter().for_each(|line| println!("{line}"));
+    let (outcome, lines) = run(story, seed, kept.as_ref(), Mode::ShownLines, &mut memory);
     println!("{outcome:?}");
-    let (again, other) = run(seed, kept.as_ref(), Mode::Lines, &mut memory);
+    let (again, other) = run(story, seed, kept.as_ref(), Mode::Lines, &mut memory);
     if let Some((number, (one, two))) = lines.iter().zip(&other).enumerate().find(|(_, (one, two))| one != two) {
         panic!("line {number} does not repeat:\n{one}\n{two}");
     }

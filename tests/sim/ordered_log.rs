@@ -33,7 +33,7 @@ pub async fn write_notes(host: Host, mut random: Random, trace: Trace, checker: 
     loop {
         host.sleep(Duration::from_millis(random.within(3_000..40_000))).await;
         let server = random.index(servers);
-        if checker.known().committee.is_none() {
+        if checker.cluster().is_none() {
             continue;
         }
         if random.one_in(4) {
@@ -68,7 +68,7 @@ fn note(random: &mut Random, expires_at: u64) -> Op {
 }
 
 /// Submits an op. Returns the height of the block that it is proved to be in.
-async fn submit(host: &Host, server: Node, op: &Op, checker: &Checker) -> Result<u64, HttpError> {
+pub async fn submit(host: &Host, server: Node, op: &Op, checker: &Checker) -> Result<u64, HttpError> {
     checker.submitted(op);
     let request = HttpRequest {
         method: Method::POST,
@@ -147,7 +147,7 @@ impl World {
     async fn check_logs_catch_up(&mut self) {
         let height = self.checker.proved_height();
         let end = node::elapsed() + RECOVERY;
-        let mut behind: Vec<Node> = self.shape.honest().collect();
+        let mut behind: Vec<Node> = self.checker.honest_members();
         while !behind.is_empty() {
             behind.retain(|node| self.checker.log_height(*node) < height);
             if node::elapsed() > end {

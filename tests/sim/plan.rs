@@ -6,14 +6,27 @@ use std::time::Duration;
 use crate::network::Node;
 use crate::random::Random;
 
-/// How long faults happen.
-pub const TROUBLE: Duration = Duration::from_secs(17);
+/// What a run is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Story {
+    /// One committee, and as many faults as fit.
+    OneCommittee,
+    /// The committee changes again and again, and faults come in between.
+    Changes,
+}
 
-/// The nodes of a run, numbered in this order: servers, replicas, clients, the lying server.
+/// The nodes of a run, numbered in this order: servers, replicas, clients, the lying server. Of the replicas, those that can join later
+/// are the last but one that lies.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
+    pub story: Story,
     pub servers: usize,
+    /// Number of founding members.
     pub replicas: usize,
+    /// Number of replicas that can join.
+    pub joiners: usize,
+    /// Whether an operator signs the changes of members. Otherwise members take everybody in.
+    pub has_operator: bool,
     /// A factor for the delays of messages, relative to one machine.
     pub distance: u64,
     /// How the last replica lies, if it does.
@@ -34,9 +47,11 @@ pub enum Lie {
 }
 
 pub const CLIENTS: usize = 2;
+/// Maximum number of replicas that can join.
+const MOST_JOINERS: usize = 4;
 
 impl Shape {
-    fn draw(random: &mut Random) -> Self {
+    fn draw(story: Story, random: &mut Random) -> Self {
         let replicas = match random.within(0..24) {
             0..=2 => 1,
             3 => 7,
@@ -50,17 +65,52 @@ impl Shape {
         };
         let servers = 1 + random.index(2);
         let distance = [1, 5, 25][random.index(3)];
-        Self { servers, replicas, distance, lie: lie.filter(|_| replicas > 1), has_lying_server: random.one_in(2) }
+        let (lie, has_lying_server) = (lie.filter(|_| replicas > 1), random.one_in(2));
+        let (joiners, has_operator) = match story {
+            Story::OneCommittee => (0, false),
+            Story::Changes => (1 + random.index(MOST_JOINERS), !random.one_in(3)),
+        };
+        Self { story, servers, replicas, joiners, has_operator, distance, lie, has_lying_server }
     }
 
-    /// The replicas that do not lie.
+    /// How long faults happen.
+    pub fn trouble(&self) -> Duration {
+        match self.story {
+            Story::OneCommittee => Duration::from_secs(17),
+            // An epoch is sealed two minutes after it closed, and only then can the next one be decided.
+            Story::Changes => Duration::from_secs(500),
+        }
+    }
+
+    /// How often faults happen: the longest time from one to the next, in milliseconds.
+    fn calm(&self) -> u64 {
+        match self.story {
+            Story::OneCommittee => 2_500,
+            Story::Changes => 40_000,
+        }
+    }
+
+    /// The longest pause of a client between two requests, in milliseconds.
+    pub fn pause(&self) -> u64 {
+        match self.story {
+            Story::OneCommittee => 2_000,
+            Story::Changes => 40_000,
+        }
+    }
+
+    /// The replicas that do not lie: those of the genesis committee and those that can join.
     pub fn honest(&self) -> std::ops::Range<Node> {
-        self.servers..self.servers + self.replicas - usize::from(self.lie.is_some())
+        self.servers..self.servers + self.replicas + self.joiners - usize::from(self.lie.is_some())
+    }
+
+    /// The replicas that can join.
+    pub fn joiners(&self) -> std::ops::Range<Node> {
+        self.honest().end - self.joiners..self.honest().end
     }
 
     /// The replica that lies.
     pub fn liar(&self) -> Option<Node> {
-        self.lie.map(|_| self.servers + self.replicas - 1)
+        self.lie.map(|_| self.honest().end)
     }
 
     /// The servers and the replicas that run the real program.
@@ -69,22 +119,23 @@ impl Shape {
     }
 
     pub fn client(&self, number: usize) -> Node {
-        self.servers + self.replicas + number
+        self.servers + self.replicas + self.joiners + number
     }
 
     pub fn lying_server(&self) -> Node {
         self.client(CLIENTS)
     }
 
-    /// The number f of replicas that may fail, by a rule written here again.
-    pub fn tolerated(&self) -> usize {
-        (self.replicas - 1) / 3
+    /// The number of honest members of the genesis committee that may be down.
+    fn spare(&self) -> usize {
+        let tolerated = tolerated(self.replicas);
+        tolerated - usize::from(self.lie.is_some()).min(tolerated)
     }
+}
 
-    /// The number of honest replicas that may be down.
-    pub fn spare(&self) -> usize {
-        self.tolerated() - usize::from(self.lie.is_some()).min(self.tolerated())
-    }
+/// The number f of so many members that may fail, by a rule written here again.
+pub fn tolerated(members: usize) -> usize {
+    (members - 1) / 3
 }
 
 /// A fault, or its end.
@@ -127,9 +178,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn draw(seed: u64) -> Self {
+    pub fn draw(story: Story, seed: u64) -> Self {
         let mut random = Random::new(seed, 0);
-        let shape = Shape::draw(&mut random);
+        let shape = Shape::draw(story, &mut random);
         let mut events = Vec::new();
         // during the founding; some runs have most of their faults here
         let most = if random.one_in(6) { 16 } else { 5 };
@@ -148,9 +199,9 @@ impl Plan {
             events.extend([(at, event), (back, Event::Start(node))]);
         }
         let mut at = Duration::from_millis(random.within(500..4_000));
-        while at < TROUBLE {
+        while at < shape.trouble() {
             Self::draw_one(&shape, at, &mut random, &mut events);
-            at += Duration::from_millis(random.within(50..2_500));
+            at += Duration::from_millis(random.within(50..shape.calm()));
         }
         events.sort_by_key(|(at, _)| *at);
         Self { shape, events }
@@ -203,7 +254,8 @@ impl Plan {
                 let operations = usize::try_from(random.within(4..20)).unwrap_or(0);
                 Event::CutUpload { node, size, operations, seed: random.next() }
             }
-            14 | 15 if shape.spare() > 0 => Event::Decay { pick: random.next() },
+            // Later committees may tolerate no fault, and then a blob that decayed is lost.
+            14 | 15 if shape.spare() > 0 && shape.story == Story::OneCommittee => Event::Decay { pick: random.next() },
             16 => Event::Ruin { pick: random.next() },
             _ => Event::Mend,
         };

@@ -10,11 +10,10 @@ use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::receipt::NEVER;
 
-use crate::checker::{Promise, Rule, node_of, open};
+use crate::checker::{Promise, Rule, open};
 use crate::clients::{ClientLink, LONGEST_PUT, Put, get_knowing};
 use crate::network::Node;
 use crate::node;
-use crate::plan::TROUBLE;
 use crate::random::Random;
 use crate::servers::{COLLECT_EVERY, GRACE, SETTLING};
 use crate::trace::Trace;
@@ -47,14 +46,15 @@ impl World {
 
     /// Checks one signer of each promise: it still has the bytes.
     pub(super) fn check_signers(&mut self) {
-        let committee = self.checker.known().committee.clone();
-        let Some(committee) = committee.filter(|_| !self.checker.known().is_repeat) else { return };
+        if self.checker.known().is_repeat {
+            return;
+        }
+        let committees = self.checker.committees();
         // a separate stream: a repeat draws none of these numbers
         let (mut random, mut stores) = (Random::new(self.seed, 3), BTreeMap::new());
         for promise in self.unexpired() {
-            let signers: Vec<u16> = promise.certificate.signers.iter().collect();
-            let signer = signers[random.index(signers.len())];
-            let (node, digest) = (node_of(&committee, signer), promise.digest());
+            let signers: Vec<Node> = committees.signers(&promise.certificate).into_iter().collect();
+            let (node, digest) = (signers[random.index(signers.len())], promise.digest());
             if self.checker.must_hold(node, digest, promise.certificate.claim.issued_at) {
                 // opening a store takes most of the time
                 let store = stores.entry(node).or_insert_with(|| open(self.machines[node].disk.durable_part(|_| true)));
@@ -76,7 +76,7 @@ impl World {
     /// # Panics
     /// A blob stays.
     pub(super) async fn check_expired(&mut self) {
-        let soon = node::BEGINNING + node::elapsed().as_secs() + TROUBLE.as_secs();
+        let soon = node::BEGINNING + node::elapsed().as_secs() + self.shape.trouble().as_secs();
         let asked = self.checker.known().asked_expiry.clone();
         let expiring = self.checker.promises().into_iter().map(|promise| promise.digest());
         let expiring: BTreeMap<Digest, u64> = expiring
@@ -88,7 +88,7 @@ impl World {
         let end = node::elapsed() + RECOVERY;
         loop {
             let mut left = Vec::new();
-            for node in self.shape.honest() {
+            for node in self.checker.honest_members() {
                 let store = open(self.machines[node].disk.after_kill());
                 let is_there = |digest: &&Digest| !matches!(store.length_of(digest), Ok(None));
                 left.extend(expiring.keys().filter(is_there).map(|digest| (node, *digest)));
@@ -118,7 +118,7 @@ impl World {
         let end = node::elapsed() + RECOVERY;
         while node::elapsed() < end {
             lacking.clear();
-            for node in self.shape.honest().filter(|node| *node != self.decaying) {
+            for node in self.checker.honest_members().into_iter().filter(|node| *node != self.decaying) {
                 let store = open(self.machines[node].disk.after_kill());
                 let lacks = promises.iter().filter(|promise| !promise.is_expired()).map(Promise::digest);
                 lacking.extend(
@@ -141,8 +141,7 @@ impl World {
     /// # Panics
     /// A server does not certify.
     pub(super) async fn check_recovery(&mut self) {
-        let committee = self.checker.known().committee.clone();
-        let mut link = ClientLink::knowing(committee.map(Into::into));
+        let mut link = ClientLink::knowing(self.checker.committees().of_epoch(0).map(Into::into));
         for server in 0..self.shape.servers {
             // larger than a replica's queue: an interrupted upload, if there is one
             let large = self.cut_uploads.pop().unwrap_or_else(|| self.random.bytes(5 << 18));
@@ -160,7 +159,7 @@ impl World {
                         self.checker.broken(Rule::NothingHeld, format_args!("a healed cluster does not certify"));
                         return self.checker.assert_holds();
                     };
-                    self.checker.founded(&committee);
+                    self.checker.adopted(&committee);
                     link = used;
                     let mut known = self.checker.known();
                     known.asked_expiry.insert(promise.digest(), NEVER);
@@ -178,7 +177,7 @@ impl World {
         put: Put,
     ) -> impl Future<Output = Option<(Promise, Arc<Committee>, ClientLink)>> + use<> {
         let host = self.machines[self.shape.client(0)].start(self.seed, &self.network);
-        let trusted = self.checker.known().committee.as_ref().map(|committee| committee.cluster());
+        let trusted = self.checker.cluster();
         let (trace, checker) = (self.trace.clone(), self.checker.clone());
         async move {
             let put = async || {
@@ -202,7 +201,7 @@ impl World {
             return;
         }
         let host = self.machines[self.shape.client(0)].start(self.seed, &self.network);
-        let Some(committee) = self.checker.known().committee.clone() else { return };
+        let Some(committee) = self.checker.committees().of_epoch(0) else { return };
         let server = self.random.index(self.shape.servers);
         let digest = promise.digest();
         let got = until_recovered(&self.trace, async || get_knowing(&host, server, &committee, digest).await).await;
@@ -214,8 +213,9 @@ impl World {
 
     /// Cuts the power of as many replicas as may fail, and checks that every certified blob is still available.
     pub(super) async fn check_without_some(&mut self) {
-        for _ in 0..self.shape.spare() {
-            let up: Vec<Node> = self.shape.honest().filter(|node| self.is_up(*node)).collect();
+        for _ in 0..self.checker.spare() {
+            let members = self.checker.honest_members().into_iter();
+            let up: Vec<Node> = members.filter(|node| self.is_up(*node)).collect();
             let (node, seed) = (up[self.random.index(up.len())], self.random.next());
             self.stop(node, true, seed);
         }

@@ -10,11 +10,12 @@ use vouch::host::Host;
 use vouch::link::SUBPROTOCOL;
 use vouch::replica::{self, Data, Replica, ReplicaConfig};
 use vouch::server::{self, BatchPolicy, Server};
+use vouch_core::bls::VoteSecretKey;
 use vouch_core::message::{Code, Message};
 
 use crate::checker::{Checker, FOLDER, Gauge};
 use crate::network::Node;
-use crate::plan::Lie;
+use crate::plan::{Lie, Shape};
 use crate::trace::Trace;
 
 /// Before a blob is deleted, the wall clock must have said for this long that it expired, and this long ago.
@@ -30,19 +31,21 @@ pub fn address(server: Node) -> String {
 /// Runs a server until it ends.
 pub async fn serve(host: &Host, node: Node, trace: Trace, checker: Checker) -> String {
     let mut config = server::ServerConfig::new(PathBuf::from(FOLDER));
-    config.wanted.replicas = u16::try_from(checker.known().shape.replicas).ok();
+    let shape = checker.known().shape;
+    config.wanted.replicas = u16::try_from(shape.replicas).ok();
+    config.wanted.operator = operator(shape).map(|key| key.vote_key());
     // small, so that a leak shows soon
     config.replica_queue = 4;
     config.max_puts = 4;
     // concurrent puts share a batch, however far away the replicas are
-    let distance = u32::try_from(checker.known().shape.distance).unwrap_or(1);
+    let distance = u32::try_from(shape.distance).unwrap_or(1);
     let policy = config.batching;
     config.batching = BatchPolicy { linger: policy.linger * 3 * distance, wait: policy.wait * distance, ..policy };
     let known = checker.clone();
     let reporter = move |event: server::Event| {
         match &event {
             server::Event::Certified(certificate) => checker.certified(node, certificate),
-            server::Event::Formed(committee) => checker.founded(committee),
+            server::Event::Formed(committee) | server::Event::NewEpoch(committee) => checker.adopted(committee),
             server::Event::Founding(text) => checker.founding_reported(node, text),
             _ => {}
         }
@@ -74,6 +77,15 @@ pub async fn replicate(host: &Host, node: Node, trace: Trace, checker: Checker) 
     config.name = Some(format!("node-{node}"));
     config.max_incoming = 4;
     config.store.partials.checkpoint = 1;
+    config.operator = operator(shape).map(|key| key.vote_key());
+    config.joins = shape.joiners().contains(&node);
+    config.takes_joiners = true;
+    if config.joins {
+        // It must not found the cluster.
+        while checker.cluster().is_none() {
+            host.sleep(Duration::from_secs(1)).await;
+        }
+    }
     (config.settling, config.grace, config.collect_every) = (SETTLING, GRACE.as_secs(), COLLECT_EVERY);
     let known = checker.clone();
     let reporter = move |event: replica::Event| {
@@ -82,7 +94,7 @@ pub async fn replicate(host: &Host, node: Node, trace: Trace, checker: Checker) 
             replica::Event::Founding(text) => checker.founding_reported(node, text),
             replica::Event::Collected(..) => checker.collected(node),
             replica::Event::ClockInDoubt(_) => drop(checker.known().unaware.remove(&node)),
-            replica::Event::Member(committee, _) => checker.founded(committee),
+            replica::Event::Member(committee, _) => checker.adopted(committee),
             _ => {}
         }
         trace.note(format_args!("{node}: {event:?}"));
@@ -95,6 +107,11 @@ pub async fn replicate(host: &Host, node: Node, trace: Trace, checker: Checker) 
         }
         Err(error) => error.to_string(),
     }
+}
+
+/// The key of the operator, if there is one.
+pub fn operator(shape: Shape) -> Option<VoteSecretKey> {
+    shape.has_operator.then(|| VoteSecretKey::generate(&[7; 32]).expect("a key"))
 }
 
 /// The keys of the replica that lies.

@@ -12,14 +12,16 @@ pub struct Trace(Arc<Mutex<TraceState>>);
 struct TraceState {
     began: Instant,
     hasher: blake3::Hasher,
-    /// The lines, if they are to be shown.
+    /// The lines, if they are to be compared.
     lines: Option<Vec<String>>,
+    /// Whether each line is shown at once: a run that never ends shows how far it is.
+    is_shown: bool,
 }
 
 impl Trace {
-    pub fn new(keeps_lines: bool) -> Self {
-        let lines = keeps_lines.then(Vec::new);
-        Self(Arc::new(Mutex::new(TraceState { began: Instant::now(), hasher: blake3::Hasher::new(), lines })))
+    pub fn new(keeps_lines: bool, is_shown: bool) -> Self {
+        let (began, lines) = (Instant::now(), keeps_lines.then(Vec::new));
+        Self(Arc::new(Mutex::new(TraceState { began, hasher: blake3::Hasher::new(), lines, is_shown })))
     }
 
     fn state(&self) -> MutexGuard<'_, TraceState> {
@@ -32,6 +34,9 @@ impl Trace {
         let line = without_numbers_of_files(line);
         state.hasher.update(line.as_bytes());
         state.hasher.update(b"\n");
+        if state.is_shown {
+            println!("{line}");
+        }
         if let Some(lines) = &mut state.lines {
             lines.push(line);
         }

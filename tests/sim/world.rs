@@ -8,13 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::sleep;
 
+use crate::changes::change_members;
 use crate::checker::{Checker, FOLDER, Promise};
 use crate::clients::use_cluster;
 use crate::lying_server::serve_lies;
 use crate::network::{Node, SimulatedNetwork};
 use crate::node::{self, Machine};
 use crate::ordered_log::write_notes;
-use crate::plan::{CLIENTS, Event, Plan, Shape, TROUBLE};
+use crate::plan::{CLIENTS, Event, Plan, Shape, Story};
 use crate::random::Random;
 use crate::servers::{liar, lie_to, replicate, serve};
 use crate::simulated::{Mishap, Names, Writes};
@@ -101,13 +102,18 @@ impl World {
         let host = self.machines[self.shape.client(0)].start(self.seed, &self.network);
         let random = Random::new(self.seed, 300);
         clients.push(tokio::spawn(write_notes(host, random, self.trace.clone(), self.checker.clone())));
+        if self.shape.story == Story::Changes {
+            let host = self.machines[self.shape.client(0)].start(self.seed, &self.network);
+            let random = Random::new(self.seed, 400);
+            clients.push(tokio::spawn(change_members(host, random, self.trace.clone(), self.checker.clone())));
+        }
         for (at, event) in std::mem::take(&mut self.events) {
             self.wait_until(at).await;
             self.trace.note(format_args!("{event:?}"));
             self.perform(event);
             self.checker.assert_holds();
         }
-        self.wait_until(TROUBLE).await;
+        self.wait_until(self.shape.trouble()).await;
         for client in clients {
             client.abort();
             // pass a panic on
@@ -119,6 +125,9 @@ impl World {
         }
         self.checker.assert_holds();
         self.heal();
+        if self.shape.story == Story::Changes {
+            self.check_changes_end().await;
+        }
         self.check_recovery().await;
         self.check_signers();
         self.check_repair().await;
@@ -127,6 +136,9 @@ impl World {
         self.check_without_some().await;
         self.write_until_decided(0).await;
         self.checker.check_logs();
+        if self.shape.story == Story::Changes {
+            self.check_certificates().await;
+        }
         self.check_nothing_held().await;
         self.checker.assert_holds();
         let known = self.checker.known();
@@ -227,11 +239,11 @@ impl World {
     }
 
     fn perform(&mut self, event: Event) {
-        let down = self.shape.honest().filter(|node| !self.is_up(*node)).count();
+        let down = self.checker.honest_members().iter().filter(|node| !self.is_up(**node)).count();
         match event {
             Event::Start(node) => self.start(node),
             Event::Stop { node, loses_power, anyway, seed } => {
-                if anyway || down < self.shape.spare() {
+                if anyway || down < self.checker.spare() {
                     self.stop(node, loses_power, seed);
                 }
             }

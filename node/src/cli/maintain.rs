@@ -127,8 +127,12 @@ fn show_status(folder: &Path, status: &Status, now: u64) {
         output::line(format_args!("  peers     {}", held_back(member)));
     }
     output::line(format_args!("  scrubbed  {}", scrubbed(&status.scrubbed)));
-    let Repair { lacking, lacking_bytes, fetched, fetched_bytes, failed } = status.repair;
+    let Repair { lacking, lacking_bytes, unavailable, fetched, fetched_bytes, failed } = status.repair;
     let lacking = match (lacking, lacking_bytes) {
+        (Some(blobs), Some(bytes)) if unavailable > 0 => {
+            let all = output::count(blobs, "blob");
+            format!("{all} lacking, {}, of which no member holds {unavailable}", output::bytes(bytes))
+        }
         (Some(blobs), Some(bytes)) => format!("{} lacking, {}", output::count(blobs, "blob"), output::bytes(bytes)),
         _ => "lacking blobs not known yet: the lists of certificates have not been read".to_owned(),
     };

@@ -2,6 +2,7 @@
 
 mod approving;
 mod joining;
+mod pacing;
 mod performing;
 mod stops;
 
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vouch_core::chain::EpochLink;
+use vouch_core::digest::ChangeId;
 use vouch_core::statement::StatementId;
 use vouch_core::verify::CLOCK_TOLERANCE;
 use vouch_node_core::membership::{Duty, Membership, OwnState};
@@ -20,10 +22,11 @@ use super::log::ReplicaLog;
 use crate::latest::Closed;
 pub(super) use approving::Approving;
 use joining::Proposing;
+use pacing::Pacing;
 pub(super) use stops::Stops;
 pub use stops::StopsError;
 
-/// Interval at which duties are looked at without news. An op that got lost is made again.
+/// Interval at which duties are looked at without news.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// What changes of members use of the replica.
@@ -45,22 +48,21 @@ impl MembershipContext {
     /// Does what is due, whenever the state changes and every two seconds. Never completes.
     pub(super) async fn run(self: Arc<Self>) {
         let mut states = self.log.follow_membership();
-        let (mut reported, mut proposing, mut done) = (None, Proposing::default(), Vec::<(Duty, Duration)>::new());
-        let mut erased_before = 0;
+        let (mut reported, mut proposing, mut pacing) = (None, Proposing::default(), Pacing::default());
+        let (mut erased_before, mut holding_for) = (0, None);
         loop {
             let state = states.see();
             self.propose_itself(state.as_deref(), &mut proposing).await;
             if let Some(state) = state {
                 self.follow(&state, &mut erased_before).await;
                 self.report(&state, &mut reported);
+                self.read_lists_for(&state, &mut holding_for);
                 let now = self.storage.host.monotonic();
-                done.retain(|(_, at)| now < *at + LOOK_EVERY);
+                pacing.see(&state, now);
                 for duty in self.duties(&state) {
-                    // Otherwise an op that the log refuses would be made again with each block, for ever.
-                    if done.iter().any(|(before, _)| *before == duty) {
+                    if !pacing.is_due(&duty, now) {
                         continue;
                     }
-                    done.push((duty.clone(), now));
                     if let Err(why) = self.perform(&state, duty).await {
                         self.trouble(&why);
                     }
@@ -70,6 +72,16 @@ impl MembershipContext {
                 return std::future::pending().await;
             }
         }
+    }
+
+    /// Has the lists of certificates read when a change begins, once for each change. What was certified before it was approved is in them,
+    /// so whoever accepts the next committee afterwards, lacking nothing, holds all of that.
+    fn read_lists_for(&self, state: &Membership, holding_for: &mut Option<ChangeId>) {
+        let running = state.running().map(|running| running.id);
+        if running.is_some() && running != *holding_for {
+            self.storage.repairs.read_all_lists_again();
+        }
+        *holding_for = running;
     }
 
     fn trouble(&self, why: &str) {
@@ -84,7 +96,9 @@ impl MembershipContext {
 
     fn duties(&self, state: &Membership) -> Vec<Duty> {
         let (node_key, wall) = (self.identity.node_key(), self.storage.host.unix_seconds());
-        let holds_everything = self.storage.repairs.progress(wall).lacking == Some(0);
+        // A vote for an earlier time may still be under way.
+        let until = state.running().map_or(u64::MAX, |running| running.since.saturating_add(CLOCK_TOLERANCE));
+        let holds_everything = self.storage.repairs.with(|blobs| blobs.awaited(until, wall)) == Some(0);
         let own = OwnState { node_key: &node_key, unix_seconds: self.unix_seconds(), holds_everything };
         state.duties(own, |change| self.approving.approves(change))
     }

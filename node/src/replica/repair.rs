@@ -129,6 +129,7 @@ impl RepairTask {
             }
             RepairRequest::Fetch(chain, blob) => match fetch::fetch(storage, &self.address, &chain, *blob).await {
                 Ok(source) => RepairInput::Fetched(source),
+                Err(error) if error.is_about_every_holder() => RepairInput::FoundNowhere(error.to_string()),
                 Err(error) => RepairInput::Failed(error.to_string()),
             },
             RepairRequest::SavePositions(positions) => {

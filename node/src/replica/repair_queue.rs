@@ -108,6 +108,12 @@ impl RepairQueue {
         if is_full { self.read_lists_again(link) } else { self.wake_all() }
     }
 
+    /// Has every link read its server's lists at once. Until one of them has read enough lists, it is unknown what is lacking.
+    pub(super) fn read_all_lists_again(&self) {
+        self.with(LackingBlobs::doubt_all);
+        self.wake_all();
+    }
+
     /// Has a link read its server's lists at once: the server knows certificates that it did not show.
     pub(super) fn read_lists_again(&self, link: u64) {
         let mut state = self.state();

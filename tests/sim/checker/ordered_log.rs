@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use vouch::host::Host;
 use vouch::log::LogOwner;
@@ -31,13 +32,13 @@ impl Checker {
     /// A client is about to submit an op.
     pub fn submitted(&self, op: &Op) {
         let mut known = self.known();
-        let cluster = known.committee.as_ref().map(|committee| committee.cluster());
+        let cluster = known.committees.cluster();
         known.log.submitted.extend(cluster.map(|cluster| op.id(&cluster)));
     }
 
     /// Checks the proof that a client got for its op. Returns the height of the op's block.
     pub fn op_answered(&self, op: &Op, bundle: &[u8]) -> u64 {
-        let cluster = self.known().committee.as_ref().map(|committee| committee.cluster());
+        let cluster = self.cluster();
         cluster.map_or(0, |cluster| self.proof_answered(op.id(&cluster), bundle))
     }
 
@@ -45,7 +46,7 @@ impl Checker {
     pub fn proof_answered(&self, op: OpId, bundle: &[u8]) -> u64 {
         let judged = {
             let known = &mut *self.known();
-            let cluster = known.committee.as_ref().map(|committee| committee.cluster());
+            let cluster = known.committees.cluster();
             known
                 .log
                 .verifier
@@ -71,7 +72,7 @@ impl Checker {
     pub fn head_answered(&self, bundle: &[u8]) {
         let judged = {
             let known = &mut *self.known();
-            let cluster = known.committee.as_ref().map(|committee| committee.cluster());
+            let cluster = known.committees.cluster();
             known.log.verifier.judge_head(bundle, &LogVerifyOptions { trust: cluster.into(), wanted: None, now: now() })
         };
         match judged.proved() {
@@ -83,11 +84,10 @@ impl Checker {
     /// Checks a genuine certificate of a head: there is no other head of its height, and its signers have its blocks.
     fn check_head(&self, certificate: &Certificate<LogHead>) {
         let head = certificate.claim;
-        let (committee, honest) = {
+        let (signers, honest) = {
             let known = self.known();
-            (known.committee.clone(), known.shape.honest())
+            (known.committees.signers(certificate), known.shape.honest())
         };
-        let Some(committee) = committee else { return };
         let before = self.known().log.heads.insert(head.height, head);
         if before.is_some_and(|before| before != head) {
             self.broken(Rule::OneLog, format_args!("expected the head {before:?}, got {head:?}"));
@@ -95,9 +95,8 @@ impl Checker {
         if before.is_some() || self.known().is_repeat {
             return;
         }
-        let signers = certificate.signers.iter().map(|signer| node_of(&committee, signer));
-        for signer in signers.filter(|signer| honest.contains(signer)) {
-            let held = self.blocks_of(signer, &committee).and_then(|blocks| blocks.head(head.height).ok()?);
+        for signer in signers.into_iter().filter(|signer| honest.contains(signer)) {
+            let held = self.blocks_of(signer).and_then(|blocks| blocks.head(head.height).ok()?);
             if held != Some(head) {
                 self.broken(Rule::HeadHolds, format_args!("{signer} signed {head:?}, and would have {held:?}"));
             }
@@ -115,17 +114,19 @@ impl Checker {
 
     /// The height up to which a replica has the log, durably.
     pub fn log_height(&self, node: Node) -> u64 {
-        let committee = self.known().committee.clone();
-        committee.and_then(|committee| self.blocks_of(node, &committee)).map_or(0, |blocks| blocks.height())
+        self.blocks_of(node).map_or(0, |blocks| blocks.height())
     }
 
     /// The blocks that a replica would have after a loss of power.
-    fn blocks_of(&self, node: Node, committee: &Committee) -> Option<BlockStore> {
+    fn blocks_of(&self, node: Node) -> Option<BlockStore> {
+        let committees = self.committees();
+        let key = |committee: &Arc<Committee>| {
+            let mut members = (0..).zip(committee.record().members());
+            members.find(|(index, _)| node_of(committee, *index) == node).map(|(_, member)| member.node_key)
+        };
+        let owner = LogOwner { cluster: committees.cluster()?, node_key: committees.all().find_map(key)? };
         let path = Path::new(FOLDER).join(BLOCKS);
         let disk = self.known().disks[node].durable_part(|of| of == path);
-        let members = committee.record().members().iter();
-        let (_, member) = (0..).zip(members).find(|(index, _)| node_of(committee, *index) == node)?;
-        let owner = LogOwner { cluster: committee.cluster(), node_key: member.node_key };
         let host = Host::on_disk(std::sync::Arc::new(disk));
         let (blocks, replaced) = BlockStore::open(&host, &path, owner, true).ok()?;
         if let Some(replaced) = replaced {
@@ -136,24 +137,24 @@ impl Checker {
 
     /// Checks the logs of all replicas in the end.
     pub fn check_logs(&self) {
-        let (committee, honest) = {
+        let honest = {
             let known = self.known();
-            (known.committee.clone().filter(|_| !known.is_repeat), known.shape.honest())
+            Some(known.shape.honest()).filter(|_| !known.is_repeat)
         };
-        let Some(committee) = committee else { return };
-        let logs: Vec<_> = honest.filter_map(|node| Some((node, self.blocks_of(node, &committee)?))).collect();
+        let Some(honest) = honest else { return };
+        let logs: Vec<_> = honest.filter_map(|node| Some((node, self.blocks_of(node)?))).collect();
         let Some((_, longest)) = logs.iter().max_by_key(|(_, blocks)| blocks.height()) else {
             return self.broken(Rule::OneLog, format_args!("no replica has a log"));
         };
         let heads = self.check_chain(longest);
         for (node, blocks) in &logs {
-            self.check_log_of(*node, blocks, &committee, &heads);
+            self.check_log_of(*node, blocks, &heads);
         }
         let (claimed, proved) = {
             let known = self.known();
             (known.log.heads.clone(), known.log.proved.clone())
         };
-        let of = |height: u64| heads.get(usize::try_from(height).ok()?.checked_sub(1)?);
+        let of = |height: u64| heads.get(usize::try_from(height).ok()?.checked_sub(1)?).map(|(_, head)| head);
         for (height, head) in claimed {
             if of(height) != Some(&head) {
                 self.broken(Rule::OneLog, format_args!("expected {:?}, got the certified {head:?}", of(height)));
@@ -170,8 +171,9 @@ impl Checker {
         }
     }
 
-    /// Checks a log by itself: each op is a client's, and is there once. Returns what is signed about each height.
-    fn check_chain(&self, blocks: &BlockStore) -> Vec<LogHead> {
+    /// Checks a log by itself: each op is a client's, and is there once. Returns what is signed about each height, with its
+    /// epoch.
+    fn check_chain(&self, blocks: &BlockStore) -> Vec<(u64, LogHead)> {
         let (mut heads, mut seen, mut parent) = (Vec::new(), BTreeMap::new(), BlockDigest::GENESIS);
         for height in 1..=blocks.height() {
             let read = blocks.blocks(height, 1).ok().and_then(|mut read| read.pop());
@@ -184,10 +186,11 @@ impl Checker {
                 self.broken(Rule::OneLog, format_args!("block {height} follows {}, expected {parent}", header.parent));
             }
             parent = head.block;
-            heads.push(head);
+            heads.push((header.epoch, head));
             for op in new.block.ops() {
                 let id = op.op.id(&header.cluster);
-                if !self.known().log.submitted.contains(&id) {
+                // Ops about members come from the members themselves.
+                if op.op.kind() == Op::NOTE && !self.known().log.submitted.contains(&id) {
                     self.broken(Rule::OneLog, format_args!("nobody submitted {id}, which is in block {height}"));
                 }
                 if let Some(earlier) = seen.insert(id, height) {
@@ -199,17 +202,20 @@ impl Checker {
     }
 
     /// Checks one replica's log against the longest: it has the same blocks, and its journal has no other head.
-    fn check_log_of(&self, node: Node, blocks: &BlockStore, committee: &Committee, heads: &[LogHead]) {
+    fn check_log_of(&self, node: Node, blocks: &BlockStore, heads: &[(u64, LogHead)]) {
+        let committees = self.committees();
         let store = self.store_of(node, &BTreeSet::new());
         let digests = blocks.digests(1, blocks.height()).unwrap_or_default();
-        for (index, head) in heads.iter().enumerate() {
+        for (index, (epoch, head)) in heads.iter().enumerate() {
             if digests.get(index).is_some_and(|digest| *digest != head.block) {
                 let got = digests[index];
                 self.broken(Rule::OneLog, format_args!("{node} has block {} as {got}, others {head:?}", head.height));
             }
             let signed = store.signed(LogHead::KIND, head.height).unwrap_or_default();
-            let expected = Statement::new(committee.record(), *head).id();
-            if signed.iter().any(|statement| *statement != expected) {
+            // Nobody has seen the committee of an epoch that is decided and not active.
+            let committee = committees.of_epoch(*epoch);
+            let expected = committee.map(|committee| Statement::new(committee.record(), *head).id());
+            if signed.iter().any(|statement| expected.is_some_and(|expected| *statement != expected)) {
                 self.broken(Rule::OneLog, format_args!("{node} signed another head than {head:?}"));
             }
         }

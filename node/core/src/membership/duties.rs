@@ -48,9 +48,11 @@ pub enum Duty {
 pub struct OwnState<'a> {
     /// Its node key.
     pub node_key: &'a NodeKey,
-    /// Seconds since 1970, by its clock. `None` while the clock is in doubt: then nothing is done that depends on the time.
+    /// Seconds since 1970, by its clock. `None` while the clock is in doubt: then nothing is done that depends on the time, and no committee is
+    /// joined or accepted in which this node could not vote.
     pub unix_seconds: Option<u64>,
-    /// Whether it holds every live blob that it knows a certificate of, and has read the lists of a quorum.
+    /// Whether it holds every live blob that was certified before the running change was approved and that anybody can supply. It has read the
+    /// lists of a quorum since then.
     pub holds_everything: bool,
 }
 
@@ -89,7 +91,9 @@ impl Membership {
         let Some(next) = &running.next else {
             let (joining, staying) = running.missing(committee);
             // A node that joins offers its key once it holds everything: the committee cannot be fixed without it.
-            let joins = joining.iter().any(|member| member.node_key == *own.node_key) && own.holds_everything;
+            let joins = joining.iter().any(|member| member.node_key == *own.node_key)
+                && own.holds_everything
+                && own.unix_seconds.is_some();
             if joins || staying.iter().any(|member| member.node_key == *own.node_key) {
                 duties.push(Duty::Offer);
             }
@@ -106,6 +110,7 @@ impl Membership {
             let has_accepted = |member| next.accepts.voters().any(|voter| voter == member);
             if record.position(own.node_key).is_some_and(|member| !has_accepted(member))
                 && (own.holds_everything || running.change.is_forced)
+                && own.unix_seconds.is_some()
             {
                 duties.push(Duty::Accept(Box::new(*next.accepts.statement())));
             }

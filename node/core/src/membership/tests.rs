@@ -50,6 +50,31 @@ fn the_operator_must_sign_a_change_where_the_policy_says_so() {
 }
 
 #[test]
+fn nobody_joins_or_accepts_while_its_clock_is_in_doubt_or_while_it_lacks_blobs() {
+    type Hinder = fn(&mut World, vouch_core::link::NodeKey, bool);
+    for hinder in [World::set_in_doubt as Hinder, World::set_lacking] {
+        // a node that joins: its offer is awaited
+        let mut world = World::founded(4, Policy::Open);
+        let joining = world.propose(1, 0)[0];
+        hinder(&mut world, joining, true);
+        world.run(100);
+        assert!(world.membership().running().is_some_and(|running| running.next.is_none()));
+        hinder(&mut world, joining, false);
+        world.until_epoch(1);
+        // two of four members that stay: without them, there is no quorum of accepts
+        let mut world = World::founded(4, Policy::Open);
+        let hindered = [world.members()[0], world.members()[1]];
+        world.propose(0, 0);
+        hindered.into_iter().for_each(|node| hinder(&mut world, node, true));
+        world.run(100);
+        assert!(world.membership().running().is_some_and(|running| running.next.is_some()));
+        assert_eq!(world.epoch(), 0);
+        hindered.into_iter().for_each(|node| hinder(&mut world, node, false));
+        world.until_epoch(1);
+    }
+}
+
+#[test]
 fn a_change_that_does_not_get_on_is_given_up_for_another() {
     let mut world = World::founded(4, Policy::Open);
     let missing = world.propose(1, 0);

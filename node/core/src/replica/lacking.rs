@@ -1,6 +1,7 @@
 //! The certified blobs that this replica lacks, and its positions in the lists of certificates.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use vouch_core::certificate::Certificate;
@@ -12,6 +13,11 @@ use super::assigned_blob::AssignedBlob;
 
 /// Beyond this number of lacking blobs, no list is read until some are fetched. One page may exceed it.
 pub const MAX_LACKING: usize = 4096;
+
+/// A lacking blob is one that nobody can supply if every member answered so often that it does not hold it, for so long. Meanwhile a member
+/// that restarts has come back.
+const VAIN_ATTEMPTS: u32 = 3;
+const VAIN_TIME: Duration = Duration::from_secs(60);
 
 /// The positions up to which the lists of certificates were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +37,9 @@ pub struct Repair {
     pub lacking: Option<u64>,
     /// Their bytes.
     pub lacking_bytes: Option<u64>,
+    /// Number of those that no other member could supply either, over any link. They are looked for on and on, but a change of members does
+    /// not wait for them.
+    pub unavailable: u64,
     /// Blobs fetched, verified and stored.
     pub fetched: u64,
     /// Their bytes.
@@ -50,6 +59,23 @@ pub enum Knowledge {
     Doubtful,
 }
 
+impl Repair {
+    /// Number of blobs that this replica lacks and can get. `None` if unknown.
+    pub fn obtainable(&self) -> Option<u64> {
+        self.lacking.map(|lacking| lacking.saturating_sub(self.unavailable))
+    }
+}
+
+/// Attempts to fetch a blob that no member holds.
+#[derive(Debug, Clone)]
+struct VainAttempts {
+    since: Duration,
+    last: Duration,
+    count: u32,
+    /// The links over which they were made.
+    links: BTreeSet<u64>,
+}
+
 /// The lacking blobs, the positions in the lists, and the knowledge of each link.
 #[derive(Debug, Default)]
 pub struct LackingBlobs {
@@ -58,6 +84,10 @@ pub struct LackingBlobs {
     failed: u64,
     /// By the digest of the whole blob.
     lacking: BTreeMap<Digest, AssignedBlob>,
+    /// The earliest `issued_at` of a certificate of each lacking blob, seconds since 1970. The newest certificate is the one that is kept.
+    issued: BTreeMap<Digest, u64>,
+    /// Those that no member could supply.
+    vain: BTreeMap<Digest, VainAttempts>,
     positions: ListPositions,
     /// Owners whose lists were read to their ends since the replica started.
     read: BTreeSet<[u8; 32]>,
@@ -77,16 +107,50 @@ impl LackingBlobs {
 
     /// The progress of repair. `wall`: the wall clock, in seconds since 1970.
     pub fn progress(&self, wall: u64) -> Repair {
-        let is_known = self.links.values().any(|knowledge| *knowledge == Knowledge::Complete)
-            && self.links.values().all(|knowledge| *knowledge != Knowledge::Doubtful)
-            && !self.skipped_unexpired(wall);
+        let is_known = self.is_known(wall);
         let bytes = self.lacking.values().map(|blob| blob.assignment.length).sum();
         Repair {
             lacking: is_known.then_some(self.lacking.len() as u64),
             lacking_bytes: is_known.then_some(bytes),
+            unavailable: self.unavailable().count() as u64,
             fetched: self.fetched,
             fetched_bytes: self.fetched_bytes,
             failed: self.failed,
+        }
+    }
+
+    fn is_known(&self, wall: u64) -> bool {
+        self.links.values().any(|knowledge| *knowledge == Knowledge::Complete)
+            && self.links.values().all(|knowledge| *knowledge != Knowledge::Doubtful)
+            && !self.skipped_unexpired(wall)
+    }
+
+    /// Number of blobs that were certified at this time or before, and that this replica lacks and can get. `None` if unknown. During puts,
+    /// some replica always lacks what was certified a moment ago.
+    pub fn awaited(&self, until: u64, wall: u64) -> Option<usize> {
+        let unavailable: BTreeSet<Digest> = self.unavailable().collect();
+        let is_awaited = |digest: &Digest| self.issued.get(digest).is_none_or(|issued| *issued <= until);
+        let awaited = self.lacking.keys().filter(|digest| is_awaited(digest) && !unavailable.contains(digest));
+        self.is_known(wall).then(|| awaited.count())
+    }
+
+    /// The lacking blobs that no member could supply over any link that knows all certificates: one server may have lied.
+    pub fn unavailable(&self) -> impl Iterator<Item = Digest> {
+        let links = self.links.iter().filter(|(_, knowledge)| **knowledge == Knowledge::Complete);
+        let links: BTreeSet<u64> = links.map(|(link, _)| *link).collect();
+        let is_unavailable = move |vain: &VainAttempts| {
+            vain.count >= VAIN_ATTEMPTS && vain.last >= vain.since + VAIN_TIME && links.is_subset(&vain.links)
+        };
+        self.vain.iter().filter(move |(_, vain)| is_unavailable(vain)).map(|(digest, _)| *digest)
+    }
+
+    /// No member holds a lacking blob: so the server of this link says.
+    pub fn found_nowhere(&mut self, digest: Digest, link: u64, now: Duration) {
+        if self.lacking.contains_key(&digest) {
+            let first = VainAttempts { since: now, last: now, count: 0, links: BTreeSet::new() };
+            let vain = self.vain.entry(digest).or_insert(first);
+            (vain.last, vain.count) = (now, vain.count.saturating_add(1));
+            vain.links.insert(link);
         }
     }
 
@@ -130,6 +194,12 @@ impl LackingBlobs {
         }
     }
 
+    /// Every list is to be read again, and every lacking blob looked for anew. Until then, it is unknown what is lacking.
+    pub fn doubt_all(&mut self) {
+        self.vain.clear();
+        self.links.values_mut().for_each(|knowledge| *knowledge = Knowledge::Doubtful);
+    }
+
     /// Whether the limit is reached: read no list before blobs are fetched.
     pub fn is_full(&self) -> bool {
         self.lacking.len() >= MAX_LACKING
@@ -138,6 +208,8 @@ impl LackingBlobs {
     /// Adds lacking blobs. Keeps the [best](Certificate::supersedes) certificate of each one.
     pub fn add(&mut self, blobs: Vec<AssignedBlob>) {
         for blob in blobs {
+            let issued_at = blob.certificate.claim.issued_at;
+            self.issued.entry(blob.digest()).and_modify(|first| *first = issued_at.min(*first)).or_insert(issued_at);
             if !self.knows(&blob.certificate) {
                 self.lacking.insert(blob.digest(), blob);
             }
@@ -233,6 +305,8 @@ impl LackingBlobs {
     /// A blob is no longer lacking: it was put.
     pub fn forget(&mut self, digest: &Digest) {
         self.lacking.remove(digest);
+        self.issued.remove(digest);
+        self.vain.remove(digest);
     }
 
     /// A blob has expired by the wall clock and is no longer fetched.
@@ -344,6 +418,56 @@ mod tests {
         assert_eq!(blobs.progress(0).lacking, None);
         blobs.end_link(other);
         assert_eq!(blobs.progress(0).lacking, Some(0));
+    }
+
+    #[test]
+    fn a_blob_that_no_member_has_is_unavailable_once_every_link_has_looked_for_it_long_enough() {
+        let (mut blobs, lost) = (LackingBlobs::default(), blob(b"lost", 1, &[0, 1, 2]));
+        let (one, other) = (blobs.begin_link(), blobs.begin_link());
+        blobs.add(vec![lost.clone()]);
+        [one, other].into_iter().for_each(|link| blobs.complete_round(link));
+        let look = |blobs: &mut LackingBlobs, link, seconds| {
+            blobs.found_nowhere(lost.digest(), link, Duration::from_secs(seconds));
+            blobs.awaited(1, 0) == Some(0)
+        };
+        assert!(!look(&mut blobs, one, 0) && !look(&mut blobs, other, 1));
+        assert!(!look(&mut blobs, one, 59), "a member that restarts may have it");
+        assert!(look(&mut blobs, one, 60));
+        assert_eq!((blobs.progress(0).lacking, blobs.progress(0).unavailable), (Some(1), 1));
+        // over a link that has not looked, another server may find it
+        let late = blobs.begin_link();
+        assert_eq!(blobs.awaited(1, 0), Some(0), "this link knows nothing yet");
+        blobs.complete_round(late);
+        assert!(blobs.awaited(1, 0) == Some(1) && look(&mut blobs, late, 61));
+        // what is held is not looked for
+        blobs.found_nowhere(Digest::of(b"held"), one, Duration::ZERO);
+        assert_eq!(blobs.unavailable().collect::<Vec<_>>(), [lost.digest()]);
+        blobs.doubt_all();
+        assert!(blobs.progress(0).lacking.is_none() && blobs.unavailable().next().is_none());
+        blobs.fetched(&lost);
+        [one, other, late].into_iter().for_each(|link| {
+            blobs.begin_round(link);
+            blobs.complete_round(link);
+        });
+        assert_eq!(blobs.awaited(1, 0), Some(0));
+        // twice is too seldom, however long it takes
+        blobs.add(vec![lost.clone()]);
+        [one, other].into_iter().for_each(|link| drop(look(&mut blobs, link, 100)));
+        assert!(!look(&mut blobs, late, 159) && look(&mut blobs, late, 160));
+    }
+
+    #[test]
+    fn what_was_certified_later_is_not_awaited_and_a_renewal_does_not_make_it_later() {
+        let mut blobs = LackingBlobs::default();
+        let link = blobs.begin_link();
+        blobs.add(vec![blob(b"old", 10, &[0, 1, 2]), blob(b"new", 20, &[0, 1, 2])]);
+        assert_eq!(blobs.awaited(10, 0), None, "the lists are not read");
+        blobs.complete_round(link);
+        assert_eq!([9, 10, 19, 20].map(|until| blobs.awaited(until, 0)), [Some(0), Some(1), Some(1), Some(2)]);
+        blobs.add(vec![blob(b"old", 30, &[0, 1, 2, 3])]);
+        assert_eq!(blobs.awaited(10, 0), Some(1));
+        blobs.forget(&Digest::of(b"old"));
+        assert_eq!((blobs.awaited(10, 0), blobs.awaited(20, 0)), (Some(0), Some(1)));
     }
 
     #[test]

@@ -11,17 +11,20 @@ use vouch_core::message::{ListFilter, ListPosition};
 use vouch_core::statement::{Body, Statement, Stored};
 use vouch_core::verify::CLOCK_TOLERANCE;
 use vouch_node_core::membership::{Duty, Membership};
+use vouch_node_core::replica::Event;
 
 use super::MembershipContext;
 use crate::store::StoreError;
 
 /// An op about members that the log has not decided within this time is made again, in seconds.
-const OP_LASTS: u64 = 60;
+pub(super) const OP_LASTS: u64 = 60;
 /// A member stops so much after its clock, in seconds, that it contradicts no vote that it is giving: it votes for statements that were
 /// issued at most the tolerance after its clock.
 const STOP_AHEAD: u64 = CLOCK_TOLERANCE + 1;
 /// Size in bytes of the pages in which the certificates of an epoch are read.
 const PAGE: usize = 1 << 20;
+/// Maximum number of lost blobs that one line names.
+const SHOWN: usize = 20;
 /// Maximum number of ops with certificates that are handed to the log at once.
 const OPS_AT_ONCE: usize = 16;
 
@@ -47,6 +50,7 @@ impl MembershipContext {
                 let member = next.position(&node_key).and_then(|position| next.member(position));
                 let vote_key = member.ok_or("this replica is not in the next committee")?.vote_key;
                 let key = self.identity.vote_key_of(&vote_key).ok_or("the vote key of the next epoch is missing")?;
+                self.report_unavailable();
                 let signature = self.on_thread(move || statement.sign(&key)).await?;
                 MembershipOp::Accept { node_key, signature }
             }
@@ -73,6 +77,19 @@ impl MembershipContext {
         };
         self.submit(&op);
         Ok(())
+    }
+
+    /// Names the blobs that the next committee is accepted without, because nobody holds them.
+    fn report_unavailable(&self) {
+        let lost: Vec<String> =
+            self.storage.repairs.with(|blobs| blobs.unavailable().map(|digest| digest.to_string()).collect());
+        if !lost.is_empty() {
+            let (count, shown) = (lost.len(), lost.get(..SHOWN).unwrap_or(&lost).join(", "));
+            let more = if count > SHOWN { ", …" } else { "" };
+            self.reports.report(Event::Trouble(format!(
+                "the next committee is accepted without {count} blobs that no member holds: {shown}{more}"
+            )));
+        }
     }
 
     fn submit(&self, op: &MembershipOp) {

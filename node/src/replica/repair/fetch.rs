@@ -3,7 +3,7 @@
 use thiserror::Error;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::placement::{Assignment, Placement};
-use vouch_core::session::GetRequest;
+use vouch_core::session::{GetRequest, SessionError};
 use vouch_node_core::replica::assigned_blob::AssignedBlob;
 use vouch_node_core::replica::repair::BlobSource;
 
@@ -22,6 +22,13 @@ pub(super) enum FetchError {
     Link(#[from] LinkError),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl FetchError {
+    /// Whether no member holds the blob, or none of those that say so delivers it.
+    pub(super) fn is_about_every_holder(&self) -> bool {
+        matches!(self, Self::Client(ClientError::Session(SessionError::NotFound(_) | SessionError::Exhausted(_))))
+    }
 }
 
 /// Obtains what this replica must hold of a blob; if it must be fetched, over a separate link to the server at `address`.

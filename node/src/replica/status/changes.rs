@@ -122,10 +122,10 @@ pub enum OwnPart {
     Proposed,
     /// It joins with the running change, and fetches blobs until it holds all.
     CatchingUp {
-        /// Number of blobs that it lacks. `None` until it has read the lists of certificates.
+        /// Number of blobs that it lacks and some member holds. `None` until it has read the lists of certificates.
         lacking: Option<u64>,
     },
-    /// It joins with the running change, and holds every blob.
+    /// It joins with the running change, and holds every blob that anybody holds.
     Ready,
     /// It is no member, and no change makes it one.
     Outside,
@@ -234,7 +234,7 @@ fn seal_status(sealing: &Sealing, current: &Committee) -> SealStatus {
     }
 }
 
-/// What a node is. `lacking`: the number of blobs that it lacks, if it knows.
+/// What a node is. `lacking`: the number of blobs that it lacks and can get, if it knows.
 fn own_part(state: &Membership, own: &NodeKey, lacking: Option<u64>) -> OwnPart {
     let joins = |change: &CommitteeChange| change.added.iter().any(|member| member.node_key == *own);
     let running = state.running().map(|running| &running.change);
@@ -273,7 +273,7 @@ impl OperatorContext {
     pub(in crate::replica) fn membership(&self) -> Result<MembershipStatus, String> {
         let state = self.membership_state()?;
         let record = state.committee().record();
-        let lacking = self.storage.repairs.progress(self.storage.host.unix_seconds()).lacking;
+        let lacking = self.storage.repairs.progress(self.storage.host.unix_seconds()).obtainable();
         let mut proposals: Vec<_> = state.approvals().proposals().iter().collect();
         proposals.sort_by_key(|(id, proposal)| (proposal.height, **id));
         Ok(MembershipStatus {

@@ -32,6 +32,8 @@ struct Node {
     signed: BTreeMap<(u64, &'static str), StatementId>,
     approves: BTreeSet<ChangeId>,
     is_away: bool,
+    is_in_doubt: bool,
+    lacks_blobs: bool,
 }
 
 pub(super) struct World {
@@ -209,6 +211,14 @@ impl World {
         self.nodes.get_mut(&node).unwrap().is_away = is_away;
     }
 
+    pub(super) fn set_in_doubt(&mut self, node: NodeKey, is_in_doubt: bool) {
+        self.nodes.get_mut(&node).unwrap().is_in_doubt = is_in_doubt;
+    }
+
+    pub(super) fn set_lacking(&mut self, node: NodeKey, lacks_blobs: bool) {
+        self.nodes.get_mut(&node).unwrap().lacks_blobs = lacks_blobs;
+    }
+
     pub(super) fn set_lost(&mut self, node: NodeKey) {
         self.nodes.remove(&node);
     }
@@ -288,7 +298,8 @@ impl World {
         let mut ops = Vec::new();
         for node in self.nodes.values_mut().filter(|node| !node.is_away) {
             let node_key = node.key.node_key();
-            let own = OwnState { node_key: &node_key, unix_seconds: Some(time), holds_everything: true };
+            let unix_seconds = Some(time).filter(|_| !node.is_in_doubt);
+            let own = OwnState { node_key: &node_key, unix_seconds, holds_everything: !node.lacks_blobs };
             let approves = node.approves.clone();
             for duty in membership.duties(own, |change| approves.contains(&change.id())) {
                 ops.extend(node.perform(&membership, duty, time, &self.certificates));
@@ -428,7 +439,7 @@ impl World {
 impl Node {
     fn new(key: NodeSecretKey, votes: BTreeMap<u64, VoteSecretKey>) -> Self {
         let (stopped, signed, approves) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { key, votes, stopped, signed, approves, is_away: false }
+        Self { key, votes, stopped, signed, approves, is_away: false, is_in_doubt: false, lacks_blobs: false }
     }
 
     /// Its key in a committee.

@@ -98,6 +98,9 @@ impl LinkRepair {
             }
             RepairInput::Fetched(BlobSource::Put) => blobs.forget(&blob.digest()),
             other => {
+                if matches!(other, RepairInput::FoundNowhere(_)) {
+                    blobs.found_nowhere(blob.digest(), self.link, moment.now);
+                }
                 round.has_failed = true;
                 blobs.failed();
                 self.trouble(format!("fetching {}: {}", blob.digest(), other.failure()));

@@ -71,6 +71,8 @@ pub enum RepairInput {
     Turn,
     /// To [`RepairRequest::Fetch`].
     Fetched(BlobSource),
+    /// To [`RepairRequest::Fetch`]: no member holds the blob, or none delivers it. The reason.
+    FoundNowhere(String),
     /// To [`RepairRequest::SavePositions`]: these are durable.
     Saved(ListPositions),
     /// To any request: it failed.
@@ -81,7 +83,7 @@ impl RepairInput {
     /// The failure of a request. A result of another kind of request counts as a failure as well.
     pub(super) fn failure(self) -> String {
         match self {
-            Self::Failed(why) => why,
+            Self::Failed(why) | Self::FoundNowhere(why) => why,
             _ => "the request was answered with what another one asked for".into(),
         }
     }

@@ -1,0 +1,202 @@
+//! The owner of the cluster, who changes its members again and again, and what must hold once all faults have ended.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use vouch::client::PutLink;
+use vouch::host::Host;
+use vouch_core::bundle::Bundle;
+use vouch_core::committee::{CommitteeRecord, MemberName};
+use vouch_core::link::{NodeKey, NodeSecretKey};
+use vouch_core::log::Op;
+use vouch_core::membership::{AddedMember, CommitteeChange, MembershipOp, NodeVote};
+use vouch_core::session::{LinkOptions, WaitLimit};
+use vouch_core::verify::{Subject, Verdict, Verifier, VerifyOptions};
+
+use crate::checker::{Checker, FOLDER, Rule};
+use crate::network::Node;
+use crate::node;
+use crate::ordered_log::submit;
+use crate::plan::tolerated;
+use crate::random::Random;
+use crate::recovery::{RECOVERY, TRY_AGAIN};
+use crate::servers::{address, operator};
+use crate::trace::Trace;
+use crate::world::World;
+
+/// How long an op about members waits for the log, in seconds.
+const LASTS: u64 = 60;
+
+/// Changes the members until it is aborted.
+pub async fn change_members(host: Host, mut random: Random, trace: Trace, checker: Checker) {
+    loop {
+        host.sleep(Duration::from_millis(random.within(2_000..60_000))).await;
+        if let Some(change) = Change::draw(&checker, &mut random) {
+            change.propose(&host, &mut random, &trace, &checker).await;
+        }
+    }
+}
+
+/// A change, and who approves it.
+struct Change {
+    record: CommitteeRecord,
+    change: CommitteeChange,
+    /// The keys of the honest members.
+    members: Vec<Arc<NodeSecretKey>>,
+}
+
+impl Change {
+    /// Draws a change of the latest committee.
+    fn draw(checker: &Checker, random: &mut Random) -> Option<Self> {
+        let committee = checker.committees().current()?;
+        let record = committee.record();
+        let shape = checker.known().shape;
+        let keys = keys(checker);
+        let key = |node: &Node| keys.get(node).map(|key| key.node_key());
+        let position = |node: &Node| key(node).and_then(|key| record.position(&key));
+        let outside: Vec<Node> =
+            shape.joiners().filter(|node| keys.contains_key(node) && position(node).is_none()).collect();
+        let all: Vec<(Node, NodeKey)> = (0..)
+            .zip(record.members())
+            .map(|(index, member)| (crate::checker::node_of(&committee, index), member.node_key))
+            .collect();
+        let n = all.len();
+        let most = n - 2 * tolerated(n) - 1;
+        let (mut joins, mut leaves) = (Vec::new(), Vec::new());
+        for node in outside {
+            if random.one_in(2) {
+                joins.push(node);
+            }
+        }
+        for member in &all {
+            if leaves.len() < most && random.one_in(3) {
+                leaves.push(*member);
+            }
+        }
+        let lies = shape.liar().is_some_and(|liar| {
+            all.iter().any(|(node, _)| *node == liar) && leaves.iter().all(|(node, _)| *node != liar)
+        });
+        // A committee in which more members lie than it tolerates would promise nothing.
+        while lies && tolerated(n + joins.len() - leaves.len()) == 0 {
+            leaves.pop()?;
+        }
+        let added = joins.iter().filter_map(|node| added(*node, key(node)?)).collect();
+        let removed = leaves.into_iter().map(|(_, key)| key).collect();
+        let mut nonce = [0; 16];
+        random.fill(&mut nonce);
+        let change = CommitteeChange::new(record, nonce, false, removed, added).ok()?;
+        let members = all.iter().filter_map(|(node, _)| keys.get(node).cloned()).collect();
+        Some(Self { record: record.clone(), change, members })
+    }
+
+    /// Proposes the change; without an operator, its members approve it, too.
+    async fn propose(self, host: &Host, random: &mut Random, trace: &Trace, checker: &Checker) {
+        let Self { record, change, members } = self;
+        let shape = checker.known().shape;
+        let server = random.index(shape.servers);
+        trace.note(format_args!("change {}: {} join, {} leave", change.id(), change.added.len(), change.removed.len()));
+        checker.proposing(record.epoch());
+        let operator = operator(shape).map(|key| change.sign_as_operator(&key));
+        let (id, is_signed) = (change.id(), operator.is_some());
+        order(host, server, &MembershipOp::Propose { change, operator }, trace, checker).await;
+        if is_signed {
+            return;
+        }
+        for key in members {
+            let number = 1 + random.within(0..1 << 20);
+            let vote = NodeVote::Approve { change: id, number }.sign(&record, &key);
+            order(host, server, &MembershipOp::Approve(vote), trace, checker).await;
+        }
+    }
+}
+
+/// The node keys of the honest replicas that have some.
+fn keys(checker: &Checker) -> BTreeMap<Node, Arc<NodeSecretKey>> {
+    let (shape, disks) = {
+        let known = checker.known();
+        (known.shape, known.disks.clone())
+    };
+    let key = |node: Node| {
+        // A replica that has not started yet has none, and must get none here.
+        let disk = disks[node].after_kill();
+        disk.files_below(FOLDER.as_ref()).iter().find(|path| path.ends_with("node.key"))?;
+        let host = Host::on_disk(Arc::new(disk));
+        let keys = vouch::replica::keys_of(&host, FOLDER.as_ref()).ok()?;
+        Some((node, keys.node))
+    };
+    shape.honest().filter_map(key).collect()
+}
+
+fn added(node: Node, node_key: NodeKey) -> Option<AddedMember> {
+    Some(AddedMember { node_key, name: MemberName::new(&format!("node-{node}")).ok()? })
+}
+
+async fn order(host: &Host, server: Node, op: &MembershipOp, trace: &Trace, checker: &Checker) {
+    let ordered = Op::new(op.kind(), host.random(), host.unix_seconds() + LASTS, op.body()).expect("it fits");
+    match submit(host, server, &ordered, checker).await {
+        Ok(height) => trace.note(format_args!("{} in block {height}", name(op))),
+        Err(error) => trace.note(format_args!("{}: {error}", name(op))),
+    }
+}
+
+impl World {
+    /// Whatever is under way ends, and another change after it.
+    ///
+    /// # Panics
+    /// The committee changes no more.
+    pub(super) async fn check_changes_end(&mut self) {
+        let epoch = |checker: &Checker| checker.committees().current().map(|committee| committee.record().epoch());
+        let (before, end) = (epoch(&self.checker), node::elapsed() + RECOVERY);
+        let host = self.machines[self.shape.client(0)].start(self.seed, &self.network);
+        while node::elapsed() < end {
+            if epoch(&self.checker) > before {
+                return;
+            }
+            if let Some(change) = Change::draw(&self.checker, &mut self.random) {
+                change.propose(&host, &mut self.random, &self.trace, &self.checker).await;
+            }
+            self.checker.assert_holds();
+            sleep(6 * TRY_AGAIN).await;
+        }
+        self.checker.broken(Rule::ChangesEnd, format_args!("the committee of epoch {before:?} changes no more"));
+        self.checker.assert_holds();
+    }
+
+    /// Every certificate that was ever issued verifies with the committees that a server shows now.
+    ///
+    /// # Panics
+    /// One does not.
+    pub(super) async fn check_certificates(&mut self) {
+        let host = self.machines[self.shape.client(0)].start(self.seed, &self.network);
+        let (Some(trusted), server) = (self.checker.cluster(), self.random.index(self.shape.servers)) else { return };
+        let limit = WaitLimit::new(Duration::from_secs(30));
+        let known = self.checker.committees().of_epoch(0).map(Into::into);
+        let options = LinkOptions { trusted: Some(trusted), known, limit };
+        let link = PutLink::open_with(&host, &address(server), options).await.expect("a healed server answers");
+        let chain = link.known_chain().await.expect("a healed server shows its committees").clone();
+        let certificates = self.checker.certificates();
+        let mut verifier = Verifier::new();
+        for certificate in certificates {
+            let receipt = certificate.claim.receipt;
+            let bundle = Bundle::new(&certificate, &chain).to_json();
+            let subject = Some(Subject { digest: receipt.digest, length: Some(receipt.length) });
+            let now = certificate.claim.issued_at;
+            let options =
+                VerifyOptions { trust: trusted.into(), require_sealed: false, subject, now, waive_expiry: false };
+            let verdict = verifier.verify(bundle.as_bytes(), &options);
+            if !matches!(verdict, Verdict::Valid(_)) {
+                self.checker.broken(Rule::Genuine, format_args!("in the end: {verdict:?}"));
+            }
+        }
+        self.checker.assert_holds();
+    }
+}
+
+fn name(op: &MembershipOp) -> &'static str {
+    match op {
+        MembershipOp::Propose { .. } => "proposal",
+        _ => "approval",
+    }
+}
