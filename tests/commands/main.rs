@@ -19,3 +19,4 @@ mod program;
 mod readme;
 mod transcripts;
 mod trust;
+mod tutorial;

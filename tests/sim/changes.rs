@@ -29,6 +29,9 @@ use crate::world::World;
 /// How long an op about members waits for the log, in seconds.
 const LASTS: u64 = 60;
 
+/// How long a change may take: until blobs that nobody has are not awaited any more, and until the epoch before is sealed.
+const PATIENCE: Duration = Duration::from_secs(280);
+
 /// Changes the members until it is aborted.
 pub async fn change_members(host: Host, mut random: Random, trace: Trace, checker: Checker) {
     loop {
@@ -91,24 +94,22 @@ impl Change {
         Some(Self { record: record.clone(), change, members })
     }
 
-    /// Proposes the change; without an operator, its members approve it, too.
-    async fn propose(self, host: &Host, random: &mut Random, trace: &Trace, checker: &Checker) {
+    /// Proposes the change; without an operator, its members approve it, too. Whether all of that is in the log.
+    async fn propose(self, host: &Host, random: &mut Random, trace: &Trace, checker: &Checker) -> bool {
         let Self { record, change, members } = self;
         let shape = checker.known().shape;
         let server = random.index(shape.servers);
         trace.note(format_args!("change {}: {} join, {} leave", change.id(), change.added.len(), change.removed.len()));
-        checker.proposing(record.epoch());
         let operator = operator(shape).map(|key| change.sign_as_operator(&key));
         let (id, is_signed) = (change.id(), operator.is_some());
-        order(host, server, &MembershipOp::Propose { change, operator }, trace, checker).await;
-        if is_signed {
-            return;
-        }
-        for key in members {
+        let mut is_done = order(host, server, &MembershipOp::Propose { change, operator }, trace, checker).await;
+        let approving = if is_signed { Vec::new() } else { members };
+        for key in approving {
             let number = 1 + random.within(0..1 << 20);
             let vote = NodeVote::Approve { change: id, number }.sign(&record, &key);
-            order(host, server, &MembershipOp::Approve(vote), trace, checker).await;
+            is_done &= order(host, server, &MembershipOp::Approve(vote), trace, checker).await;
         }
+        is_done
     }
 }
 
@@ -133,12 +134,14 @@ fn added(node: Node, node_key: NodeKey) -> Option<AddedMember> {
     Some(AddedMember { node_key, name: MemberName::new(&format!("node-{node}")).ok()? })
 }
 
-async fn order(host: &Host, server: Node, op: &MembershipOp, trace: &Trace, checker: &Checker) {
+async fn order(host: &Host, server: Node, op: &MembershipOp, trace: &Trace, checker: &Checker) -> bool {
     let ordered = Op::new(op.kind(), host.random(), host.unix_seconds() + LASTS, op.body()).expect("it fits");
-    match submit(host, server, &ordered, checker).await {
+    let ended = submit(host, server, &ordered, checker).await;
+    match &ended {
         Ok(height) => trace.note(format_args!("{} in block {height}", name(op))),
         Err(error) => trace.note(format_args!("{}: {error}", name(op))),
     }
+    ended.is_ok()
 }
 
 impl World {
@@ -154,11 +157,16 @@ impl World {
             if epoch(&self.checker) > before {
                 return;
             }
+            let mut is_proposed = false;
             if let Some(change) = Change::draw(&self.checker, &mut self.random) {
-                change.propose(&host, &mut self.random, &self.trace, &self.checker).await;
+                is_proposed = change.propose(&host, &mut self.random, &self.trace, &self.checker).await;
             }
             self.checker.assert_holds();
-            sleep(6 * TRY_AGAIN).await;
+            // Members that approve another change give up the first.
+            let until = node::elapsed() + if is_proposed { PATIENCE } else { 6 * TRY_AGAIN };
+            while node::elapsed() < until && epoch(&self.checker) == before {
+                sleep(TRY_AGAIN).await;
+            }
         }
         self.checker.broken(Rule::ChangesEnd, format_args!("the committee of epoch {before:?} changes no more"));
         self.checker.assert_holds();

@@ -58,7 +58,7 @@ pub enum Rule {
     OneCommittee,
     /// Each epoch has one committee.
     OneSuccessor,
-    /// When a committee becomes active, n − f of its members hold each blob that was certified before it was proposed.
+    /// When a committee becomes active, n − f of its members hold each blob that was certified before it was approved.
     NextHolds,
     /// A healed cluster can change its committee.
     ChangesEnd,
@@ -141,8 +141,8 @@ pub struct Known {
     pub is_repeat: bool,
     pub disks: Vec<SimulatedDisk>,
     pub committees: Committees,
-    /// When a change of the committee of an epoch was first proposed.
-    proposed: BTreeMap<u64, Duration>,
+    /// When a change that leads to an epoch was first approved, by that epoch.
+    approved: BTreeMap<u64, Duration>,
     /// Verified certificates, by their encoding, and the aggregate signatures of the latest ones: pairings cost most of a run's time.
     verified: BTreeSet<Vec<u8>>,
     aggregates: VerifiedAggregates,
@@ -184,7 +184,7 @@ impl Checker {
             is_repeat,
             disks: Vec::new(),
             committees: Committees::default(),
-            proposed: BTreeMap::new(),
+            approved: BTreeMap::new(),
             verified: BTreeSet::new(),
             aggregates: VerifiedAggregates::default(),
             promises: Vec::new(),
@@ -282,6 +282,10 @@ impl Checker {
     /// Checks a replica that has deleted expired blobs.
     pub fn collected(&self, node: Node) {
         if self.known().unaware.contains(&node) {
+            return;
+        }
+        // A replica that left has nobody to ask for the time: the others keep what it signed for.
+        if !self.committees().members().contains(&node) {
             return;
         }
         let (committees, store) = (self.committees(), open(self.known().disks[node].after_kill()));

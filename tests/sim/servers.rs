@@ -95,6 +95,7 @@ pub async fn replicate(host: &Host, node: Node, trace: Trace, checker: Checker) 
             replica::Event::Collected(..) => checker.collected(node),
             replica::Event::ClockInDoubt(_) => drop(checker.known().unaware.remove(&node)),
             replica::Event::Member(committee, _) => checker.adopted(committee),
+            replica::Event::Log(text) => checker.log_reported(text),
             _ => {}
         }
         trace.note(format_args!("{node}: {event:?}"));

@@ -134,9 +134,11 @@ pub(super) struct ReplicaArgs {
     /// which tolerates no fault, and only once
     #[arg(long)]
     pub(super) recover_log: bool,
-    /// Join the cluster once a change of members names this replica: follow the cluster's log before, and fetch its blobs
-    #[arg(long)]
-    pub(super) join: bool,
+    /// Join the cluster if it was founded without this replica: follow its log, fetch its blobs, and, without an operator, propose to
+    /// join; a member that left is not proposed again. True or false [default: true if every SERVER is a loopback address; otherwise
+    /// false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(super) join: Option<bool>,
     /// Approve every change in which replicas only join, without being asked: true or false [default: true if every SERVER is a
     /// loopback address, as everybody on this machine is its owner; otherwise false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]

@@ -112,10 +112,10 @@ pub(super) async fn interrupted() {
 pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failure> {
     log_lines::start(args.log.log_format)?;
     let data = args.data.map_or_else(|| Data::FirstFree("./.vouch".into()), Data::Folder);
-    let approves_joins = approves_joins(args.approve_joins, &args.servers);
+    let unless_told = are_all_on_loopback(&args.servers);
     let mut config = ReplicaConfig::new(data, args.servers);
-    config.joins = args.join;
-    config.takes_joiners = approves_joins;
+    config.joins = args.join.unwrap_or(unless_told);
+    config.takes_joiners = args.approve_joins.unwrap_or(unless_told);
     config.name = args.name;
     config.operator = args.operator;
     config.abandon_founding = args.abandon_founding;
@@ -142,9 +142,10 @@ pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failur
     Ok(0)
 }
 
-/// Whether the replica approves by itself that others join. Nodes of other machines reach it only through a server that is not on loopback.
-fn approves_joins(wanted: Option<bool>, servers: &[String]) -> bool {
-    wanted.unwrap_or_else(|| servers.iter().all(|server| is_loopback(server)))
+/// Whether a replica of these servers joins by itself, and lets others join: everybody on its machine is its owner. Nodes of other machines
+/// reach it only through a server that is not on loopback.
+fn are_all_on_loopback(servers: &[String]) -> bool {
+    servers.iter().all(|server| is_loopback(server))
 }
 
 pub(super) fn keygen(host: &Host, args: &KeygenArgs) -> Result<u8, Failure> {
@@ -173,12 +174,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_replica_of_servers_on_loopback_lets_others_join_unasked() {
+    fn only_a_replica_of_servers_on_loopback_joins_unasked_and_lets_others_join() {
         let addresses = |of: &[&str]| of.iter().map(|address| (*address).to_owned()).collect::<Vec<_>>();
         let own = addresses(&["127.0.0.1:9090", "127.8.0.1:1", "[::1]:9090", "localhost:9090"]);
         let mixed = addresses(&["127.0.0.1:9090", "10.0.0.1:9090"]);
-        assert!(approves_joins(None, &own) && !approves_joins(None, &mixed));
-        assert!(!approves_joins(Some(false), &own) && approves_joins(Some(true), &mixed));
+        assert!(are_all_on_loopback(&own) && !are_all_on_loopback(&mixed));
     }
 
     #[test]

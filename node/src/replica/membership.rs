@@ -96,8 +96,8 @@ impl MembershipContext {
 
     fn duties(&self, state: &Membership) -> Vec<Duty> {
         let (node_key, wall) = (self.identity.node_key(), self.storage.host.unix_seconds());
-        // A vote for an earlier time may still be under way.
-        let until = state.running().map_or(u64::MAX, |running| running.since.saturating_add(CLOCK_TOLERANCE));
+        // The block's time and a certificate's may be off by the tolerance, in opposite directions.
+        let until = state.running().map_or(u64::MAX, |running| running.since.saturating_add(2 * CLOCK_TOLERANCE));
         let holds_everything = self.storage.repairs.with(|blobs| blobs.awaited(until, wall)) == Some(0);
         let own = OwnState { node_key: &node_key, unix_seconds: self.unix_seconds(), holds_everything };
         state.duties(own, |change| self.approving.approves(change))

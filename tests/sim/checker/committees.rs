@@ -1,4 +1,4 @@
-//! The committees of a run: each epoch has one, and each holds what was certified before it was proposed.
+//! The committees of a run: each epoch has one, and each holds what was certified before it was approved.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -104,9 +104,13 @@ impl Checker {
         shape.honest().filter(is_member).collect()
     }
 
-    /// A change of this epoch's committee is about to be proposed: from now on, members may take part in it.
-    pub fn proposing(&self, epoch: u64) {
-        self.known().proposed.entry(epoch).or_insert_with(node::elapsed);
+    /// Notes what a replica reports about the log: when a change is first approved.
+    pub fn log_reported(&self, text: &str) {
+        let epoch =
+            text.split_once("is approved: members offer keys for epoch ").and_then(|(_, epoch)| epoch.parse().ok());
+        if let Some(epoch) = epoch {
+            self.known().approved.entry(epoch).or_insert_with(node::elapsed);
+        }
     }
 
     /// Checks a committee that a node or a client has adopted.
@@ -130,14 +134,13 @@ impl Checker {
         }
     }
 
-    /// Checks a committee that has just become active: n − f of it hold each blob that was certified before it could be proposed.
+    /// Checks a committee that has just become active: n − f of it hold each blob that was certified before any such change was approved.
     fn check_holders(&self, committee: &Committee) {
-        let Some(before) = committee.record().epoch().checked_sub(1) else { return };
-        let proposed = self.known().proposed.get(&before).copied();
-        let Some(proposed) = proposed.filter(|_| !self.known().is_repeat) else { return };
+        let approved = self.known().approved.get(&committee.record().epoch()).copied();
+        let Some(approved) = approved.filter(|_| !self.known().is_repeat) else { return };
         let members = members(committee);
         let (liar, expected) = (self.known().shape.liar(), members.len() - tolerated(members.len()));
-        let old: Vec<_> = self.promises().into_iter().filter(|promise| promise.ended < proposed).collect();
+        let old: Vec<_> = self.promises().into_iter().filter(|promise| promise.ended < approved).collect();
         let lives_on = node::elapsed() + Duration::from_secs(1);
         // A replica notices a spoiled file only when it reads it.
         let ruined = self.known().ruined.clone();

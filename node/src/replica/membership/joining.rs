@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use vouch_core::chain::CommitteeChain;
+use vouch_core::committee::Policy;
 use vouch_core::limits::MAX_BUNDLE;
+use vouch_core::link::NodeKey;
 use vouch_core::membership::{AddedMember, CommitteeChange, MembershipOp};
 use vouch_node_core::membership::Membership;
 
@@ -26,12 +28,16 @@ pub(super) struct Proposing {
 }
 
 impl MembershipContext {
-    /// Proposes that this replica joins, if it wants to, is no member, and no change that adds it is under way.
+    /// Proposes that this replica joins, if it wants to and no change that adds it is under way. Where an operator decides, only the operator
+    /// proposes; and a replica that was a member before must be added by the others, or nobody could remove it.
     pub(super) async fn propose_itself(&self, state: Option<&Membership>, proposing: &mut Proposing) {
         let host = &self.storage.host;
-        let is_no_member = |chain: &CommitteeChain| self.identity.position(chain.current()).is_none();
-        let Some(chain) = self.identity.chain().filter(|chain| self.joins && is_no_member(chain)) else { return };
-        let (record, node_key) = (chain.current().record(), self.identity.node_key());
+        let node_key = self.identity.node_key();
+        let may_propose = |chain: &CommitteeChain| {
+            chain.current().record().policy() == Policy::Open && !has_been_member(chain, &node_key)
+        };
+        let Some(chain) = self.identity.chain().filter(|chain| self.joins && may_propose(chain)) else { return };
+        let record = chain.current().record();
         let joins = |change: &CommitteeChange| change.added.iter().any(|member| member.node_key == node_key);
         let is_under_way = state.and_then(Membership::running).is_some_and(|running| joins(&running.change));
         if is_under_way || host.monotonic() < proposing.next {
@@ -52,4 +58,10 @@ impl MembershipContext {
             }
         }
     }
+}
+
+/// Whether a node is a member, or was one in an earlier epoch.
+fn has_been_member(chain: &CommitteeChain, node_key: &NodeKey) -> bool {
+    let epochs = chain.first().record().epoch()..=chain.current().record().epoch();
+    epochs.filter_map(|epoch| chain.record(epoch)).any(|record| record.position(node_key).is_some())
 }
