@@ -9,7 +9,7 @@ export VOUCH_DEMO_FILE := $(value FILE)
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup toolchain chromium page build build-release build-demo demo test soak soak-log soak-bugs bench vectors screenshots fmt lint clean
+.PHONY: help setup toolchain chromium page build build-release build-demo demo test soak soak-log soak-changes soak-handoffs soak-bugs bench vectors screenshots fmt lint clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -66,11 +66,18 @@ test: setup build ## Run every test: Rust, then Node.js, then the page in Chromi
 soak: setup build $(HOSTS) ## Run the long tests: large files, memory use, every host of the npm package: make soak SEEDS=1000
 	@cargo test --package vouch-core --lib --locked -- --ignored --nocapture
 	@VOUCH_SEEDS=$(SEEDS) cargo test --package vouch-tests --test sim --locked -- more_seeds --ignored --nocapture
-	@cargo test --package vouch-tests --test cluster --locked -- --ignored --nocapture
+	@cargo test --package vouch-tests --test cluster --locked -- --ignored --nocapture --skip handoffs::
 	@node --test tests/hosts/soak.test.mjs
 
 soak-log: ## Run the long simulation of the ordered log, on all cores: 2,000 seeds, and 31 members
 	@VOUCH_SEEDS=2000 cargo test --package vouch-node-core --lib --locked -- log::tests::more_seeds log::tests::many_members --ignored --nocapture
+
+soak-changes: setup build ## Run the long simulation of committees that change: make soak-changes SEEDS=1000
+	@VOUCH_SEEDS=$(SEEDS) cargo test --package vouch-tests --test sim --locked -- more_changes --ignored --nocapture
+	@node --test tests/js/changes.test.mjs
+
+soak-handoffs: build ## Change committees of processes under puts, and 200 times under kills
+	@cargo test --package vouch-tests --test cluster --locked -- handoffs:: --ignored --nocapture
 
 soak-bugs: ## Put known bugs back, one at a time, and check that the simulation finds each
 	@cargo test --package vouch-node-core --lib --features bugs --locked -- log::tests::bugs_are_found --ignored --nocapture

@@ -1,9 +1,11 @@
 //! The owner of the cluster, who changes its members again and again, and what must hold once all faults have ended.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::sleep;
 use vouch::client::PutLink;
 use vouch::host::Host;
@@ -185,7 +187,7 @@ impl World {
         let link = PutLink::open_with(&host, &address(server), options).await.expect("a healed server answers");
         let chain = link.known_chain().await.expect("a healed server shows its committees").clone();
         let certificates = self.checker.certificates();
-        let mut verifier = Verifier::new();
+        let (mut verifier, mut saved) = (Verifier::new(), BTreeMap::new());
         for certificate in certificates {
             let receipt = certificate.claim.receipt;
             let bundle = Bundle::new(&certificate, &chain).to_json();
@@ -197,8 +199,16 @@ impl World {
             if !matches!(verdict, Verdict::Valid(_)) {
                 self.checker.broken(Rule::Genuine, format_args!("in the end: {verdict:?}"));
             }
+            let (digest, length) = (receipt.digest.to_hex(), receipt.length);
+            saved
+                .insert(certificate.epoch, json!({ "digest": digest, "length": length, "now": now, "bundle": bundle }));
         }
         self.checker.assert_holds();
+        // One of each epoch, for the other two verifiers.
+        let all = json!({ "cluster": trusted.to_string(), "certificates": saved.into_values().collect::<Vec<_>>() });
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("changes");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join(format!("{}.json", self.seed)), all.to_string()).expect("a file");
     }
 }
 

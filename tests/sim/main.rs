@@ -133,8 +133,15 @@ fn report(story: Story, seed: u64, why: &str) -> String {
     )
 }
 
-/// Runs seeds on all cores, each twice.
-fn assert_all_hold(story: Story, seeds: std::ops::Range<u64>) {
+/// Whether each seed runs a second time, to see that everything in it follows from the seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Runs {
+    Once,
+    Twice,
+}
+
+/// Runs seeds on all cores.
+fn assert_all_hold(story: Story, seeds: std::ops::Range<u64>, runs: Runs) {
     let next = AtomicU64::new(seeds.start);
     let (certified, failed) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
@@ -148,8 +155,15 @@ fn assert_all_hold(story: Story, seeds: std::ops::Range<u64>) {
                     let mut memory = Memory::default();
                     let first = run(story, seed, None, Mode::Hash, &mut memory).0;
                     let outcome = first.clone().unwrap_or_else(|why| panic!("{}", report(story, seed, &why)));
-                    let second = run(story, seed, None, Mode::HashOfRepeat, &mut memory).0;
-                    assert_eq!(first, second, "seed {seed} does not repeat\n    {}", replay_command(story, seed, None));
+                    if runs == Runs::Twice {
+                        let second = run(story, seed, None, Mode::HashOfRepeat, &mut memory).0;
+                        assert_eq!(
+                            first,
+                            second,
+                            "seed {seed} does not repeat\n    {}",
+                            replay_command(story, seed, None)
+                        );
+                    }
                     certified.fetch_add(outcome.certified as u64, Ordering::Relaxed);
                     failed.fetch_add(outcome.failed, Ordering::Relaxed);
                 }
@@ -161,12 +175,12 @@ fn assert_all_hold(story: Story, seeds: std::ops::Range<u64>) {
 
 #[test]
 fn promises_are_kept_whatever_goes_wrong() {
-    assert_all_hold(Story::OneCommittee, 0..SEEDS);
+    assert_all_hold(Story::OneCommittee, 0..SEEDS, Runs::Twice);
 }
 
 #[test]
 fn promises_are_kept_whoever_joins_and_leaves() {
-    assert_all_hold(Story::Changes, 0..SEEDS_OF_CHANGES);
+    assert_all_hold(Story::Changes, 0..SEEDS_OF_CHANGES, Runs::Twice);
 }
 
 #[test]
@@ -182,14 +196,14 @@ fn shrinking_leaves_the_events_that_are_needed() {
 #[ignore = "as many seeds as there is time for: run by make soak SEEDS=10000"]
 fn more_seeds() {
     let seeds = std::env::var("VOUCH_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(500);
-    assert_all_hold(Story::OneCommittee, SEEDS..SEEDS + seeds);
+    assert_all_hold(Story::OneCommittee, SEEDS..SEEDS + seeds, Runs::Twice);
 }
 
 #[test]
 #[ignore = "as many seeds as there is time for: run by make soak-changes SEEDS=1000"]
 fn more_changes() {
     let seeds = std::env::var("VOUCH_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
-    assert_all_hold(Story::Changes, SEEDS_OF_CHANGES..SEEDS_OF_CHANGES + seeds);
+    assert_all_hold(Story::Changes, SEEDS_OF_CHANGES..SEEDS_OF_CHANGES + seeds, Runs::Once);
 }
 
 /// Seeds within which each bug must be found.
