@@ -27,8 +27,8 @@ use vouch_core::receipt::NEVER;
 use vouch_core::verify::Verdict;
 use vouch_fixture::next_random;
 
-/// Time limit for one handoff. The seal of the epoch before takes three minutes.
-const HANDOFF: Duration = Duration::from_secs(600);
+/// Time limit for one handoff. The seal of the epoch before takes three minutes; then members of a busy machine fetch what they missed.
+const HANDOFF: Duration = Duration::from_secs(1200);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a put is retried: longer than any change takes.
 const PATIENCE: Duration = Duration::from_secs(300);
