@@ -54,7 +54,7 @@ use link::LinkContext;
 pub use load::{ReplicaGauge, ReplicaLoad};
 use log::{LogContext, LogRunner, ReplicaLog};
 pub use membership::StopsError;
-use membership::{Approving, MembershipContext, Stops};
+use membership::{Approving, MembershipContext, Reporting, Stops};
 pub use peers::ListenError;
 use peers::{AddressBook, Connections, Listening, PeerEvents, PeerNetwork};
 use repair_queue::RepairQueue;
@@ -224,6 +224,7 @@ impl Replica {
             log: log.clone(),
             approving: approving.clone(),
             stops: stops.clone(),
+            reporting: Reporting::default(),
             servers: config.servers.clone(),
             joins: config.joins,
         });

@@ -4,6 +4,7 @@ mod approving;
 mod joining;
 mod pacing;
 mod performing;
+mod reporting;
 mod stops;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::latest::Closed;
 pub(super) use approving::Approving;
 use joining::Proposing;
 use pacing::Pacing;
+pub(super) use reporting::Reporting;
 pub(super) use stops::Stops;
 pub use stops::StopsError;
 
@@ -38,6 +40,7 @@ pub(super) struct MembershipContext {
     pub(super) log: Arc<ReplicaLog>,
     pub(super) approving: Arc<Approving>,
     pub(super) stops: Arc<Stops>,
+    pub(super) reporting: Reporting,
     /// Addresses of servers.
     pub(super) servers: Vec<String>,
     /// Whether the replica wants to be a member of the cluster that its servers show.

@@ -14,6 +14,10 @@ use super::state::Membership;
 /// A node's clock may be behind the log's by this much, in seconds, when it does what must not be too early.
 const CLOCK_MARGIN: u64 = 1;
 
+/// Time that one member has, in seconds, to put the certificates of an ended epoch into the log before the next one does. All know nearly the
+/// same ones: with every member at once, the log would verify each of them n times.
+const TURN: u64 = 10;
+
 /// Something to do, in the order of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Duty {
@@ -38,7 +42,10 @@ pub enum Duty {
     /// Sign the handoff.
     SignHandoff(Box<Statement<Handoff>>),
     /// Put the certificates of the ended epoch into the log that it lacks, and then say that none is missing.
-    ReportCertificates,
+    ReportCertificates {
+        /// Whether it is this node's turn to put them there. Until then, it only says that none is missing, if so.
+        is_turn: bool,
+    },
     /// Sign the seal of the ended epoch.
     SignSeal(Box<Statement<Seal>>),
 }
@@ -133,7 +140,11 @@ impl Membership {
             let has_signed = tally.voters().any(|voter| voter == member);
             return (!has_signed).then(|| Duty::SignSeal(Box::new(*tally.statement())));
         }
-        let is_due = own.unix_seconds? >= sealing.closing + SEAL_DELAY + CLOCK_MARGIN;
-        (is_due && !sealing.ready.contains(own.node_key)).then_some(Duty::ReportCertificates)
+        let due = sealing.closing + SEAL_DELAY + CLOCK_MARGIN;
+        let record = self.committee.record();
+        let rank = (u64::from(member) + record.epoch()) % u64::from(record.n());
+        let now = own.unix_seconds?;
+        let duty = Duty::ReportCertificates { is_turn: now >= due + rank * TURN };
+        (now >= due && !sealing.ready.contains(own.node_key)).then_some(duty)
     }
 }

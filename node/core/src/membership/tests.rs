@@ -6,6 +6,8 @@ mod world;
 use vouch_core::committee::Policy;
 use world::World;
 
+use super::{Duty, OwnState, SEAL_DELAY};
+
 #[test]
 fn one_member_becomes_four_then_seven_then_four() {
     let mut world = World::founded(1, Policy::Open);
@@ -72,6 +74,31 @@ fn nobody_joins_or_accepts_while_its_clock_is_in_doubt_or_while_it_lacks_blobs()
         hindered.into_iter().for_each(|node| hinder(&mut world, node, false));
         world.until_epoch(1);
     }
+}
+
+#[test]
+fn one_member_after_another_reports_the_certificates_of_an_ended_epoch() {
+    let mut world = World::founded(4, Policy::Open);
+    world.propose(0, 0);
+    world.until_epoch(1);
+    let sealing = world.membership().sealing().unwrap();
+    let due = sealing.closing + SEAL_DELAY + 1;
+    let turns = |seconds: u64| {
+        let of = |node_key: &vouch_core::link::NodeKey| {
+            let own = OwnState { node_key, unix_seconds: Some(due + seconds), holds_everything: true };
+            world.membership().duties(own, |_| false).contains(&Duty::ReportCertificates { is_turn: true })
+        };
+        world.members().iter().filter(|member| of(member)).count()
+    };
+    assert_eq!([0, 9, 10, 20, 30].map(turns), [1, 1, 2, 3, 4]);
+    // every one of them may say meanwhile that none is missing
+    let all = world.members();
+    let may_say = |node_key: &vouch_core::link::NodeKey| {
+        let own = OwnState { node_key, unix_seconds: Some(due), holds_everything: true };
+        let duties = world.membership().duties(own, |_| false);
+        duties.iter().any(|duty| matches!(duty, Duty::ReportCertificates { .. }))
+    };
+    assert!(all.iter().all(may_say));
 }
 
 #[test]

@@ -1,13 +1,11 @@
 //! Performs the duties: checks what is signed, makes it durable, signs, and hands the op to the log.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use vouch_core::bls::{VoteSecretKey, VoteSignature};
 use vouch_core::committee::KeyOffer;
 use vouch_core::log::Op;
-use vouch_core::membership::{CertifiedStatement, MembershipOp, NodeVote};
-use vouch_core::message::{ListFilter, ListPosition};
+use vouch_core::membership::{MembershipOp, NodeVote};
 use vouch_core::statement::{Body, Statement, Stored};
 use vouch_core::verify::CLOCK_TOLERANCE;
 use vouch_node_core::membership::{Duty, Membership};
@@ -21,12 +19,8 @@ pub(super) const OP_LASTS: u64 = 60;
 /// A member stops so much after its clock, in seconds, that it contradicts no vote that it is giving: it votes for statements that were
 /// issued at most the tolerance after its clock.
 const STOP_AHEAD: u64 = CLOCK_TOLERANCE + 1;
-/// Size in bytes of the pages in which the certificates of an epoch are read.
-const PAGE: usize = 1 << 20;
 /// Maximum number of lost blobs that one line names.
 const SHOWN: usize = 20;
-/// Maximum number of ops with certificates that are handed to the log at once.
-const OPS_AT_ONCE: usize = 16;
 
 impl MembershipContext {
     pub(super) async fn perform(&self, state: &Arc<Membership>, duty: Duty) -> Result<(), String> {
@@ -69,7 +63,7 @@ impl MembershipContext {
                 let signature = self.sign_once(*statement, epoch).await?;
                 MembershipOp::SignHandoff { node_key, signature }
             }
-            Duty::ReportCertificates => return self.report_certificates(state).await,
+            Duty::ReportCertificates { is_turn } => return self.report_certificates(state, is_turn).await,
             Duty::SignSeal(statement) => {
                 let signature = self.sign_once(*statement, epoch).await?;
                 MembershipOp::SignSeal { node_key, signature }
@@ -92,7 +86,7 @@ impl MembershipContext {
         }
     }
 
-    fn submit(&self, op: &MembershipOp) {
+    pub(super) fn submit(&self, op: &MembershipOp) {
         if let Some(op) = self.log_op(op, OP_LASTS) {
             self.log.submit(op);
         }
@@ -113,38 +107,5 @@ impl MembershipContext {
         let key: Arc<VoteSecretKey> = self.identity.vote_key(epoch).ok_or("the vote key of the epoch is missing")?;
         let journalled = self.storage.store.enter_once(statement).await.map_err(|error| error.to_string())?;
         self.on_thread(move || journalled.sign(&key)).await
-    }
-
-    /// Hands the log the certificates of the ended epoch that it lacks, or says that none is missing.
-    async fn report_certificates(&self, state: &Arc<Membership>) -> Result<(), String> {
-        let Some(sealing) = state.sealing() else { return Ok(()) };
-        let (sealed, known) = (sealing.committee.clone(), sealing.statements.clone());
-        let (store, own) = (self.storage.store.clone(), self.identity.node_key());
-        let reading = self.storage.on_disk(move || {
-            let (mut missing, mut seen) = (Vec::new(), BTreeSet::new());
-            let mut from = ListPosition::default();
-            loop {
-                let page = store.list(from, (ListFilter::All, 0), &own, PAGE)?;
-                for certificate in page.certificates.iter().filter(|one| one.committee == sealed.record().digest()) {
-                    if let Some(statement) = CertifiedStatement::of(certificate, sealed.record()) {
-                        let id = Statement::new(sealed.record(), statement.body).id();
-                        if !known.contains(&id) && seen.insert(id) {
-                            missing.push(statement);
-                        }
-                    }
-                }
-                if !page.more {
-                    return Ok(missing);
-                }
-                from = page.end;
-            }
-        });
-        let missing = reading.await.map_err(|error: StoreError| error.to_string())?;
-        if missing.is_empty() {
-            let vote = NodeVote::SealReady.sign(state.committee().record(), &self.identity.keys.node);
-            self.submit(&MembershipOp::SealReady(vote));
-        }
-        MembershipOp::certified(missing).iter().take(OPS_AT_ONCE).for_each(|op| self.submit(op));
-        Ok(())
     }
 }

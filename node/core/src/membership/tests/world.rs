@@ -485,7 +485,7 @@ impl Node {
                 self.sign_once(epoch, "handoff", statement.id());
                 MembershipOp::SignHandoff { node_key, signature: statement.sign(self.key_in(record)) }
             }
-            Duty::ReportCertificates => {
+            Duty::ReportCertificates { is_turn } => {
                 let sealing = membership.sealing().unwrap();
                 assert!(time >= sealing.closing + SEAL_DELAY);
                 let sealed = sealing.committee.record();
@@ -496,7 +496,7 @@ impl Node {
                 };
                 let missing: Vec<_> = missing.filter(is_missing).collect();
                 if !missing.is_empty() {
-                    return MembershipOp::certified(missing);
+                    return if is_turn { MembershipOp::certified(missing) } else { Vec::new() };
                 }
                 MembershipOp::SealReady(NodeVote::SealReady.sign(record, &self.key))
             }
