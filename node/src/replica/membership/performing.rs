@@ -87,8 +87,10 @@ impl MembershipContext {
     }
 
     pub(super) fn submit(&self, op: &MembershipOp) {
-        if let Some(op) = self.log_op(op, OP_LASTS) {
-            self.log.submit(op);
+        match self.log_op(op, OP_LASTS) {
+            Some(op) => self.log.submit(op),
+            // Without this line, a duty that is never done would look as if it waited.
+            None => self.trouble(&format!("an op of kind {} is too large for the log", op.kind())),
         }
     }
 

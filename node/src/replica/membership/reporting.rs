@@ -15,10 +15,9 @@ use crate::store::StoreError;
 
 /// Size in bytes of the pages in which the certificates of an epoch are read.
 const PAGE: usize = 1 << 20;
-/// Maximum number of statements in one op. Every member verifies a signature for each before it votes for the block.
-const IN_ONE_OP: usize = 64;
-/// Maximum number of statements that wait in the log. With more, verifying a block would take longer than its round.
-const WAITING: usize = 4 * IN_ONE_OP;
+/// Maximum number of statements that wait in the log. Every member verifies a signature for each before it votes for the block: with more,
+/// that would take longer than its round.
+const WAITING: usize = 256;
 
 /// The statements that were handed to the log lately, and when.
 #[derive(Debug, Default)]
@@ -68,7 +67,7 @@ impl MembershipContext {
             self.submit(&MembershipOp::SealReady(vote));
         } else if is_turn {
             let next = self.reporting.next(missing, self.storage.host.monotonic());
-            next.chunks(IN_ONE_OP).for_each(|statements| self.submit(&MembershipOp::Certified(statements.to_vec())));
+            MembershipOp::certified(next).iter().for_each(|op| self.submit(op));
         }
         Ok(())
     }
