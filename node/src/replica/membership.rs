@@ -61,9 +61,8 @@ impl MembershipContext {
                 self.report(&state, &mut reported);
                 self.read_lists_for(&state, &mut holding_for);
                 let now = self.storage.host.monotonic();
-                pacing.see(&state, now);
                 for duty in self.duties(&state) {
-                    if !pacing.is_due(&duty, now) {
+                    if !pacing.is_due(&state, &duty, now) {
                         continue;
                     }
                     if let Err(why) = self.perform(&state, duty).await {
@@ -77,8 +76,8 @@ impl MembershipContext {
         }
     }
 
-    /// Has the lists of certificates read when a change begins, once for each change. What was certified before it was approved is in them,
-    /// so whoever accepts the next committee afterwards, lacking nothing, holds all of that.
+    /// Has the lists of certificates read when a change begins, once for each change. The lists name every blob that was certified before the
+    /// change was approved. A member that lacks none of them accepts the next committee.
     fn read_lists_for(&self, state: &Membership, holding_for: &mut Option<ChangeId>) {
         let running = state.running().map(|running| running.id);
         if running.is_some() && running != *holding_for {

@@ -7,52 +7,34 @@ use vouch_node_core::membership::{Duty, Membership};
 
 use super::performing::OP_LASTS;
 
-/// Minimum pause before a duty is done again. Otherwise an op that the log refuses would be made again with each block, for ever.
+/// Minimum pause before a duty is done again. Without it, a member would make an op that the log refuses again with each block, for ever.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// The duties that were done lately.
 #[derive(Debug, Default)]
-pub(super) struct Pacing {
-    state: Option<Arc<Membership>>,
-    /// Number of blocks seen, one for each state.
-    blocks: u64,
-    done: Vec<Done>,
-}
+pub(super) struct Pacing(Vec<Done>);
 
 #[derive(Debug)]
 struct Done {
     duty: Duty,
     at: Duration,
-    block: u64,
+    /// The log's state at that time. Each block has another.
+    state: Arc<Membership>,
 }
 
 impl Pacing {
-    /// Notes the state after the latest block.
-    pub(super) fn see(&mut self, state: &Arc<Membership>, now: Duration) {
-        if self.state.as_ref().is_none_or(|before| !Arc::ptr_eq(before, state)) {
-            self.blocks += 1;
-            self.state = Some(state.clone());
+    /// Whether a duty is to be done now; if so, it counts as done. While the log decides no block, the earlier op still waits for one: more
+    /// ops of the same content would keep a log that stalled from recovering.
+    pub(super) fn is_due(&mut self, state: &Arc<Membership>, duty: &Duty, now: Duration) -> bool {
+        self.0.retain(|done| {
+            let has_expired = now >= done.at + Duration::from_secs(OP_LASTS);
+            !has_expired && (now < done.at + PAUSE || Arc::ptr_eq(&done.state, state))
+        });
+        let is_due = self.0.iter().all(|done| done.duty != *duty);
+        if is_due {
+            self.0.push(Done { duty: duty.clone(), at: now, state: state.clone() });
         }
-        self.done.retain(|done| now < done.at + Duration::from_secs(OP_LASTS));
-    }
-
-    /// Whether a duty is to be done now; if so, it counts as done. While the log decides nothing, the op of before still waits for it: with
-    /// more and more ops of the same content, a log that stalled could not recover.
-    pub(super) fn is_due(&mut self, duty: &Duty, now: Duration) -> bool {
-        let (before, others): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.done).into_iter().partition(|done| done.duty == *duty);
-        self.done = others;
-        let waits = |done: &Done| now < done.at + PAUSE || done.block == self.blocks;
-        match before.into_iter().find(waits) {
-            Some(done) => {
-                self.done.push(done);
-                false
-            }
-            None => {
-                self.done.push(Done { duty: duty.clone(), at: now, block: self.blocks });
-                true
-            }
-        }
+        is_due
     }
 }
 
@@ -73,21 +55,15 @@ mod tests {
     fn a_duty_is_done_again_once_the_log_goes_on_and_at_the_latest_when_its_op_has_expired() {
         let (mut pacing, offer) = (Pacing::default(), Duty::Offer);
         let first = state();
-        pacing.see(&first, Duration::ZERO);
-        assert!(pacing.is_due(&offer, Duration::ZERO) && !pacing.is_due(&offer, SECOND));
-        assert!(pacing.is_due(&Duty::Fix { change: ChangeId([1; 32]) }, SECOND), "another duty");
+        assert!(pacing.is_due(&first, &offer, Duration::ZERO) && !pacing.is_due(&first, &offer, SECOND));
+        assert!(pacing.is_due(&first, &Duty::Fix { change: ChangeId([1; 32]) }, SECOND), "another duty");
         // no new block: the op still waits
-        pacing.see(&first, 10 * SECOND);
-        assert!(!pacing.is_due(&offer, 10 * SECOND));
-        pacing.see(&state(), 11 * SECOND);
-        assert!(pacing.is_due(&offer, 11 * SECOND));
+        assert!(!pacing.is_due(&first, &offer, 10 * SECOND));
+        assert!(pacing.is_due(&state(), &offer, 11 * SECOND));
         // blocks follow each other faster than ops get lost
         let last = state();
-        pacing.see(&last, 12 * SECOND);
-        assert!(!pacing.is_due(&offer, 12 * SECOND) && pacing.is_due(&offer, 13 * SECOND));
-        pacing.see(&last, 72 * SECOND);
-        assert!(!pacing.is_due(&offer, 72 * SECOND));
-        pacing.see(&last, 73 * SECOND);
-        assert!(pacing.is_due(&offer, 73 * SECOND));
+        assert!(!pacing.is_due(&last, &offer, 12 * SECOND) && pacing.is_due(&last, &offer, 13 * SECOND));
+        assert!(!pacing.is_due(&last, &offer, 72 * SECOND));
+        assert!(pacing.is_due(&last, &offer, 73 * SECOND));
     }
 }

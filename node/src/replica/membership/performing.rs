@@ -94,7 +94,7 @@ impl MembershipContext {
         }
     }
 
-    /// The op for the log, which waits so many seconds. `None` never happens: every op about members fits.
+    /// The op for the log, which waits so many seconds. `None` if it is larger than the log takes.
     pub(super) fn log_op(&self, op: &MembershipOp, lasts: u64) -> Option<Op> {
         let host = &self.storage.host;
         Op::new(op.kind(), host.random(), host.unix_seconds() + lasts, op.body()).ok()
