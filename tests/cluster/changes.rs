@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use support::blobs::{content, verdict};
+use support::blobs::{content, put_bytes_patiently, verdict};
 use support::in_process::InProcess;
 use support::ordered_log::{first_note, submit};
 use support::{unix_seconds, until};
-use vouch::client::{self, PutLink};
+use vouch::client::PutLink;
 use vouch::host::Host;
-use vouch::host::source::Source;
 use vouch::replica::Event;
 use vouch::server;
 use vouch_core::chain::CommitteeChain;
@@ -19,7 +18,6 @@ use vouch_core::committee::CommitteeRecord;
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::log::Op;
 use vouch_core::membership::{CommitteeChange, MembershipOp, NodeVote};
-use vouch_core::receipt::NEVER;
 use vouch_core::session::Certified;
 use vouch_core::verify::Verdict;
 
@@ -107,13 +105,7 @@ impl Changing {
 
 /// Puts as `vouch put` does, which retries.
 async fn put(server: &str, trusted: ClusterId, bytes: &[u8]) -> Certified {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("file");
-    std::fs::write(&path, bytes).unwrap();
-    let (source, retry) = (Source::File(path), Duration::from_secs(60));
-    let put =
-        client::Put { server: server.into(), trusted: Some(trusted), source, expires_at: NEVER, renew: true, retry };
-    client::put(&Host::system(), put, |_| {}).await.unwrap()
+    put_bytes_patiently(server, Some(trusted), bytes, Duration::from_secs(60)).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

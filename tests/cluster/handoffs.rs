@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use support::blobs::{content, judge};
+use support::blobs::{content, judge, put_bytes_patiently};
 use support::ordered_log::OPS;
 use support::processes::Processes;
 use support::unix_seconds;
 use tokio::time::{Instant, sleep};
+use vouch::client::PutLink;
 use vouch::client::http::HttpRequest;
-use vouch::client::{self, PutLink};
 use vouch::host::Host;
-use vouch::host::source::Source;
 use vouch_core::bls::VoteSecretKey;
 use vouch_core::bundle::Bundle;
 use vouch_core::certificate::Certificate;
@@ -23,7 +22,6 @@ use vouch_core::limits::MAX_BUNDLE;
 use vouch_core::link::NodeKey;
 use vouch_core::log::Op;
 use vouch_core::membership::{AddedMember, CommitteeChange, MembershipOp};
-use vouch_core::receipt::NEVER;
 use vouch_core::verify::Verdict;
 use vouch_fixture::next_random;
 
@@ -137,12 +135,7 @@ impl Operated {
 
 /// Puts as `vouch put` does, which retries.
 async fn put(server: &str, identity: ClusterId, bytes: Vec<u8>) -> Certified {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("file");
-    std::fs::write(&path, &bytes).unwrap();
-    let (server, source) = (server.to_owned(), Source::File(path));
-    let put = client::Put { server, trusted: Some(identity), source, expires_at: NEVER, renew: false, retry: PATIENCE };
-    let certified = client::put(&Host::system(), put, |_| {}).await.unwrap();
+    let certified = put_bytes_patiently(server, Some(identity), &bytes, PATIENCE).await.unwrap();
     (certified.certificate, bytes)
 }
 

@@ -65,8 +65,6 @@ fn four_replicas_become_five_and_one_dies_and_is_replaced() {
     let logs =
         ["server", "a", "e", "f"].map(|name| fs::read_to_string(home.join(format!("{name}.log"))).unwrap_or_default());
     assert!(run.status.success(), "{stdout}\n{stderr}\n{}", logs.join("\n\n"));
-    // the committees that the tutorial promises
-    let shown: Vec<&str> = stdout.lines().filter(|line| line.contains("epoch")).collect();
-    assert!(stdout.contains("VALID"), "{shown:?}");
+    assert!(stdout.contains("VALID"), "{stdout}");
     assert_eq!(fs::read(home.join("again.txt")).unwrap(), b"All figures of this year\n");
 }

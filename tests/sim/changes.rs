@@ -1,7 +1,7 @@
 //! The owner of the cluster, who changes its members again and again, and what must hold once all faults have ended.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,19 @@ const LASTS: u64 = 60;
 
 /// How long a change may take: until blobs that nobody has are not awaited any more, and until the epoch before is sealed.
 const PATIENCE: Duration = Duration::from_secs(280);
+
+/// The folder of the certificates for the other two verifiers.
+fn saved_certificates() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("changes")
+}
+
+/// Empties that folder: those verifiers need not judge the certificates of earlier runs again.
+pub fn forget_certificates() {
+    let folder = saved_certificates();
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).expect("it can be removed");
+    }
+}
 
 /// Changes the members until it is aborted.
 pub async fn change_members(host: Host, mut random: Random, trace: Trace, checker: Checker) {
@@ -206,9 +219,8 @@ impl World {
         self.checker.assert_holds();
         // One of each epoch, for the other two verifiers.
         let all = json!({ "cluster": trusted.to_string(), "certificates": saved.into_values().collect::<Vec<_>>() });
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("changes");
-        std::fs::create_dir_all(&folder).expect("a folder");
-        std::fs::write(folder.join(format!("{}.json", self.seed)), all.to_string()).expect("a file");
+        std::fs::create_dir_all(saved_certificates()).expect("a folder");
+        std::fs::write(saved_certificates().join(format!("{}.json", self.seed)), all.to_string()).expect("a file");
     }
 }
 

@@ -180,6 +180,7 @@ fn promises_are_kept_whatever_goes_wrong() {
 
 #[test]
 fn promises_are_kept_whoever_joins_and_leaves() {
+    changes::forget_certificates();
     assert_all_hold(Story::Changes, 0..SEEDS_OF_CHANGES, Runs::Twice);
 }
 
@@ -203,6 +204,7 @@ fn more_seeds() {
 #[ignore = "as many seeds as there is time for: run by make soak-changes SEEDS=1000"]
 fn more_changes() {
     let seeds = std::env::var("VOUCH_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
+    changes::forget_certificates();
     assert_all_hold(Story::Changes, SEEDS_OF_CHANGES..SEEDS_OF_CHANGES + seeds, Runs::Once);
 }
 

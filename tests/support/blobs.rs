@@ -48,15 +48,28 @@ pub fn write_content(path: &Path, seed: u64, length: u64) -> io::Result<()> {
     file.flush()
 }
 
-/// Puts bytes as `vouch put FILE` does.
+/// Puts bytes as `vouch put --renew --retry 0 FILE` does.
 ///
 /// # Errors
 /// The put's error.
 pub async fn put_bytes(server: &str, trusted: Option<ClusterId>, bytes: &[u8]) -> Result<Certified, ClientError> {
+    put_bytes_patiently(server, trusted, bytes, Duration::ZERO).await
+}
+
+/// The same, retried for this long without progress.
+///
+/// # Errors
+/// The put's error.
+pub async fn put_bytes_patiently(
+    server: &str,
+    trusted: Option<ClusterId>,
+    bytes: &[u8],
+    retry: Duration,
+) -> Result<Certified, ClientError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     std::fs::write(&path, bytes).unwrap();
-    put_file(server, trusted, &path, |_| {}).await
+    put_file_patiently(server, trusted, &path, retry, |_| {}).await
 }
 
 /// Puts a file with `--renew` semantics and reports progress.
@@ -69,14 +82,19 @@ pub async fn put_file(
     path: &Path,
     progress: impl Fn(PutProgress) + Clone + Send + 'static,
 ) -> Result<Certified, ClientError> {
+    put_file_patiently(server, trusted, path, Duration::ZERO, progress).await
+}
+
+async fn put_file_patiently(
+    server: &str,
+    trusted: Option<ClusterId>,
+    path: &Path,
+    retry: Duration,
+    progress: impl Fn(PutProgress) + Clone + Send + 'static,
+) -> Result<Certified, ClientError> {
     let source = Source::File(path.into());
-    let (expires_at, retry) = (NEVER, std::time::Duration::ZERO);
-    client::put(
-        &Host::system(),
-        client::Put { server: server.into(), trusted, source, expires_at, renew: true, retry },
-        progress,
-    )
-    .await
+    let put = client::Put { server: server.into(), trusted, source, expires_at: NEVER, renew: true, retry };
+    client::put(&Host::system(), put, progress).await
 }
 
 /// A downloaded blob, and the members that failed before one delivered it.

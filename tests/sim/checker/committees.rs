@@ -81,27 +81,25 @@ impl Checker {
         self.known().committees.cluster()
     }
 
-    /// The number of honest members that may be down.
-    pub fn spare(&self) -> usize {
-        let (shape, members) = {
-            let known = self.known();
-            (known.shape, known.committees.members())
-        };
-        let lies = shape.liar().is_some_and(|liar| members.contains(&liar));
-        let founders = if members.is_empty() { shape.replicas } else { members.len() };
-        tolerated(founders).saturating_sub(usize::from(lies || members.is_empty() && shape.liar().is_some()))
+    /// The members of the latest committee; before there is one, the replicas that will found it.
+    fn members_or_founders(&self) -> BTreeSet<Node> {
+        let known = self.known();
+        let members = known.committees.members();
+        let founders = || known.shape.honest().filter(|node| !known.shape.joiners().contains(node));
+        if members.is_empty() { founders().chain(known.shape.liar()).collect() } else { members }
     }
 
-    /// The honest members of the latest committee; before there is one, the replicas that will found it.
+    /// The number of honest members that may be down.
+    pub fn spare(&self) -> usize {
+        let (members, liar) = (self.members_or_founders(), self.known().shape.liar());
+        let lies = liar.is_some_and(|liar| members.contains(&liar));
+        tolerated(members.len()).saturating_sub(usize::from(lies))
+    }
+
+    /// The honest members.
     pub fn honest_members(&self) -> Vec<Node> {
-        let (shape, members) = {
-            let known = self.known();
-            (known.shape, known.committees.members())
-        };
-        let is_member = |node: &Node| {
-            if members.is_empty() { !shape.joiners().contains(node) } else { members.contains(node) }
-        };
-        shape.honest().filter(is_member).collect()
+        let (members, honest) = (self.members_or_founders(), self.known().shape.honest());
+        members.into_iter().filter(|node| honest.contains(node)).collect()
     }
 
     /// Notes what a replica reports about the log: when a change is first approved.

@@ -1,5 +1,6 @@
 //! The certified blobs that this replica lacks, and its positions in the lists of certificates.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -66,8 +67,19 @@ impl Repair {
     }
 }
 
+/// A blob that this replica lacks.
+#[derive(Debug)]
+struct LackingBlob {
+    /// With the best certificate that is known.
+    blob: AssignedBlob,
+    /// The earliest `issued_at` of its certificates, seconds since 1970.
+    first_issued: u64,
+    /// The attempts in which no member supplied it, if there are any.
+    vain: Option<VainAttempts>,
+}
+
 /// Attempts to fetch a blob that no member holds.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct VainAttempts {
     since: Duration,
     last: Duration,
@@ -83,11 +95,7 @@ pub struct LackingBlobs {
     fetched_bytes: u64,
     failed: u64,
     /// By the digest of the whole blob.
-    lacking: BTreeMap<Digest, AssignedBlob>,
-    /// The earliest `issued_at` of a certificate of each lacking blob, seconds since 1970. The newest certificate is the one that is kept.
-    issued: BTreeMap<Digest, u64>,
-    /// Those that no member could supply.
-    vain: BTreeMap<Digest, VainAttempts>,
+    lacking: BTreeMap<Digest, LackingBlob>,
     positions: ListPositions,
     /// Owners whose lists were read to their ends since the replica started.
     read: BTreeSet<[u8; 32]>,
@@ -108,7 +116,7 @@ impl LackingBlobs {
     /// The progress of repair. `wall`: the wall clock, in seconds since 1970.
     pub fn progress(&self, wall: u64) -> Repair {
         let is_known = self.is_known(wall);
-        let bytes = self.lacking.values().map(|blob| blob.assignment.length).sum();
+        let bytes = self.lacking.values().map(|lacking| lacking.blob.assignment.length).sum();
         Repair {
             lacking: is_known.then_some(self.lacking.len() as u64),
             lacking_bytes: is_known.then_some(bytes),
@@ -128,27 +136,33 @@ impl LackingBlobs {
     /// Number of blobs that were certified at this time or before, and that this replica lacks and can get. `None` if unknown. During puts,
     /// some replica always lacks what was certified a moment ago.
     pub fn awaited(&self, until: u64, wall: u64) -> Option<usize> {
-        let unavailable: BTreeSet<Digest> = self.unavailable().collect();
-        let is_awaited = |digest: &Digest| self.issued.get(digest).is_none_or(|issued| *issued <= until);
-        let awaited = self.lacking.keys().filter(|digest| is_awaited(digest) && !unavailable.contains(digest));
-        self.is_known(wall).then(|| awaited.count())
+        let is_unavailable = self.by_unavailability();
+        let is_awaited = |lacking: &&LackingBlob| lacking.first_issued <= until && !is_unavailable(lacking);
+        self.is_known(wall).then(|| self.lacking.values().filter(is_awaited).count())
     }
 
-    /// The lacking blobs that no member could supply over any link that knows all certificates: one server may have lied.
-    pub fn unavailable(&self) -> impl Iterator<Item = Digest> {
+    /// Whether no member could supply a blob over any link that knows all certificates: one server may have lied.
+    fn by_unavailability(&self) -> impl Fn(&LackingBlob) -> bool + use<> {
         let links = self.links.iter().filter(|(_, knowledge)| **knowledge == Knowledge::Complete);
         let links: BTreeSet<u64> = links.map(|(link, _)| *link).collect();
-        let is_unavailable = move |vain: &VainAttempts| {
-            vain.count >= VAIN_ATTEMPTS && vain.last >= vain.since + VAIN_TIME && links.is_subset(&vain.links)
-        };
-        self.vain.iter().filter(move |(_, vain)| is_unavailable(vain)).map(|(digest, _)| *digest)
+        move |lacking| {
+            lacking.vain.as_ref().is_some_and(|vain| {
+                vain.count >= VAIN_ATTEMPTS && vain.last >= vain.since + VAIN_TIME && links.is_subset(&vain.links)
+            })
+        }
+    }
+
+    /// The lacking blobs that no member could supply.
+    pub fn unavailable(&self) -> impl Iterator<Item = Digest> {
+        let is_unavailable = self.by_unavailability();
+        self.lacking.iter().filter(move |(_, lacking)| is_unavailable(lacking)).map(|(digest, _)| *digest)
     }
 
     /// No member holds a lacking blob: so the server of this link says.
     pub fn found_nowhere(&mut self, digest: Digest, link: u64, now: Duration) {
-        if self.lacking.contains_key(&digest) {
-            let first = VainAttempts { since: now, last: now, count: 0, links: BTreeSet::new() };
-            let vain = self.vain.entry(digest).or_insert(first);
+        if let Some(lacking) = self.lacking.get_mut(&digest) {
+            let first = || VainAttempts { since: now, last: now, count: 0, links: BTreeSet::new() };
+            let vain = lacking.vain.get_or_insert_with(first);
             (vain.last, vain.count) = (now, vain.count.saturating_add(1));
             vain.links.insert(link);
         }
@@ -196,7 +210,7 @@ impl LackingBlobs {
 
     /// Every list is to be read again, and every lacking blob looked for anew. Until then, it is unknown what is lacking.
     pub fn doubt_all(&mut self) {
-        self.vain.clear();
+        self.lacking.values_mut().for_each(|lacking| lacking.vain = None);
         self.links.values_mut().for_each(|knowledge| *knowledge = Knowledge::Doubtful);
     }
 
@@ -209,9 +223,17 @@ impl LackingBlobs {
     pub fn add(&mut self, blobs: Vec<AssignedBlob>) {
         for blob in blobs {
             let issued_at = blob.certificate.claim.issued_at;
-            self.issued.entry(blob.digest()).and_modify(|first| *first = issued_at.min(*first)).or_insert(issued_at);
-            if !self.knows(&blob.certificate) {
-                self.lacking.insert(blob.digest(), blob);
+            match self.lacking.entry(blob.digest()) {
+                Entry::Vacant(entry) => {
+                    entry.insert(LackingBlob { blob, first_issued: issued_at, vain: None });
+                }
+                Entry::Occupied(entry) => {
+                    let lacking = entry.into_mut();
+                    lacking.first_issued = issued_at.min(lacking.first_issued);
+                    if blob.certificate.supersedes(&lacking.blob.certificate) {
+                        lacking.blob = blob;
+                    }
+                }
             }
         }
     }
@@ -219,7 +241,7 @@ impl LackingBlobs {
     /// Whether a certificate of the same lacking blob is known that this one does not supersede.
     pub fn knows(&self, certificate: &Certificate) -> bool {
         let known = self.lacking.get(&certificate.claim.receipt.digest);
-        known.is_some_and(|known| !certificate.supersedes(&known.certificate))
+        known.is_some_and(|known| !certificate.supersedes(&known.blob.certificate))
     }
 
     /// A certificate was skipped because it had expired by the wall clock.
@@ -291,7 +313,8 @@ impl LackingBlobs {
 
     /// The next blob to fetch: the one with the fewest holders among those not tried yet.
     pub fn next(&self, tried: &BTreeSet<Digest>) -> Option<AssignedBlob> {
-        let untried = self.lacking.iter().filter(|(digest, _)| !tried.contains(digest)).map(|(_, blob)| blob);
+        let untried =
+            self.lacking.iter().filter(|(digest, _)| !tried.contains(digest)).map(|(_, lacking)| &lacking.blob);
         untried.min_by_key(|blob| blob.certificate.signers.count()).cloned()
     }
 
@@ -305,8 +328,6 @@ impl LackingBlobs {
     /// A blob is no longer lacking: it was put.
     pub fn forget(&mut self, digest: &Digest) {
         self.lacking.remove(digest);
-        self.issued.remove(digest);
-        self.vain.remove(digest);
     }
 
     /// A blob has expired by the wall clock and is no longer fetched.
