@@ -205,7 +205,7 @@ async fn run(command: Command) -> Result<u8, Failure> {
         Command::Committee(args) => Box::pin(committee::committee(host, args)).await,
         Command::Keygen(args) => nodes::keygen(host, &args),
         Command::Operator(args) => operator::operator(host, &args),
-        Command::Forget(args) => trust::forget(host, args),
+        Command::Forget(args) => trust::forget(host, args).await,
         Command::Status(args) => maintain::status(host, args).await,
         Command::Du(args) => maintain::du(host, args).await,
         Command::Scrub(args) => maintain::scrub(host, args).await,

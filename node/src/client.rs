@@ -18,7 +18,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use vouch_core::chain::{CommitteeChain, MemberId};
-use vouch_core::digest::{ClusterId, Digest};
+use vouch_core::digest::Digest;
 use vouch_core::message::{Message, Stage};
 use vouch_core::session::progress::CHECK_EVERY;
 use vouch_core::session::{
@@ -26,6 +26,7 @@ use vouch_core::session::{
     WantedBytes,
 };
 use vouch_core::slice::Slice;
+use vouch_core::verify::Trust;
 
 use crate::host::Host;
 use crate::host::source::Source;
@@ -133,8 +134,8 @@ pub enum PutProgress {
 pub struct Put {
     /// The server, `host:port`.
     pub server: String,
-    /// The cluster identity to trust; `None` accepts the server's.
-    pub trusted: Option<ClusterId>,
+    /// What to trust; without a cluster identity, the server's is accepted.
+    pub trusted: Trust,
     /// Where the bytes are read from.
     pub source: Source,
     /// Seconds since 1970, or never.
@@ -198,8 +199,8 @@ pub enum DownloadEvent {
     Bytes(Bytes),
     /// A member failed. The next holder continues, if there is one.
     Rejected(Rejection),
-    /// All bytes were returned. This is the last event.
-    Verified(ClusterId),
+    /// All bytes were returned. This is the last event. With the committees that the server showed, verified.
+    Verified(CommitteeChain),
 }
 
 /// A get driven by its caller: it requests and receives nothing ahead of the caller's calls of [`next`](Self::next), so a slow
@@ -267,11 +268,6 @@ impl Download {
         Ok(receiving.map_err(|error| LinkError::Broken(error.to_string()))??)
     }
 
-    /// The identity of the cluster, once its committee is known and checked.
-    pub fn cluster(&self) -> Option<ClusterId> {
-        lock(&self.session).cluster()
-    }
-
     /// Records for the next attempt what the link has shown until now.
     fn report_to(&self, attempts: &mut Attempts) {
         attempts.heard(&lock(&self.session));
@@ -303,9 +299,8 @@ impl Download {
                 Some(GetEvent::Rejected(rejection)) => return Ok(DownloadEvent::Rejected(rejection)),
                 Some(GetEvent::Verified) => {
                     // Cannot fail: a session knows the committee before it sends a request.
-                    let cluster =
-                        lock(&self.session).cluster().ok_or_else(|| LinkError::Broken("no committee".into()))?;
-                    return Ok(DownloadEvent::Verified(cluster));
+                    let chain = lock(&self.session).chain().cloned();
+                    return Ok(DownloadEvent::Verified(chain.ok_or_else(|| LinkError::Broken("no committee".into()))?));
                 }
             }
         }

@@ -18,6 +18,7 @@ pub mod retry;
 pub use attempts::{Attempts, LinkOptions};
 pub use failure::{Failure, FailureKind};
 pub use get::{GetRequest, GetSession};
+pub use handshake::check_pinned;
 pub use one_get::{GetEvent, OneGet, Rejection, WantedBytes};
 pub use one_put::{Certified, NewPut, PutEvent, Source};
 pub use progress::{Phase, ProgressMark, ProgressWatch, WaitLimit};
@@ -35,7 +36,7 @@ use crate::chain::{ChainError, CommitteeChain};
 use crate::clocks;
 use crate::committee::GenesisError;
 use crate::comparison::Comparison;
-use crate::digest::{ClusterId, Digest};
+use crate::digest::{ClusterId, CommitteeDigest, Digest};
 use crate::link::AuthError;
 use crate::message::{Code, Failed, MAX_PUTS, MessageError};
 use crate::receipt::Receipt;
@@ -81,6 +82,15 @@ pub enum SessionError {
         expected: u64,
         /// The server's newest epoch.
         got: u64,
+    },
+    /// The server showed another committee of this epoch than the one that this client has verified before.
+    AnotherCommittee {
+        /// The epoch.
+        epoch: u64,
+        /// The committee verified before.
+        expected: CommitteeDigest,
+        /// The committee shown.
+        got: CommitteeDigest,
     },
     /// The server, or a replica through it, refused the request.
     Refused {
@@ -185,6 +195,12 @@ impl SessionError {
                 &format_args!("epoch {expected}"),
                 got,
             ),
+            Self::AnotherCommittee { epoch, expected, got } => {
+                let subject = format_args!(
+                    "the server shows another committee of epoch {epoch} than this client has verified before"
+                );
+                Comparison::new(&subject, expected, got)
+            }
             Self::Invalid(invalid) => invalid.comparison(),
             Self::AnotherReceipt { expected, got } => {
                 Comparison::new(&"the server sent a certificate for another put", &shown(expected), &shown(got))

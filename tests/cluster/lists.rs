@@ -60,7 +60,7 @@ async fn is_reused(cluster: &Path, address: &str, stored: &CertifiedBytes) -> bo
     fs::write(&path, &stored.bytes).unwrap();
     let put = Put {
         server: address.into(),
-        trusted: None,
+        trusted: None.into(),
         source: Source::File(path),
         expires_at: NEVER,
         renew: false,

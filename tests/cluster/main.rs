@@ -26,6 +26,7 @@ mod http_origins;
 mod http_ranges;
 mod http_state;
 mod kills;
+mod known_clusters;
 mod lists;
 mod log_http;
 mod log_kills;

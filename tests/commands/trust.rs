@@ -136,6 +136,7 @@ fn malformed_trust_file_is_reported_with_its_line() {
     let put = vouch(home, &["put", "letter", "--server", &cluster.address, "--known-clusters", "known"]);
     assert_eq!(
         put.fails_with(1),
-        "vouch: known, line 2: expected an address and an identity, got \"example.org:9090 nonsense\"; correct or remove the line\n"
+        "vouch: known, line 2: expected an address and an identity, or these and EPOCH:COMMITTEE, got \"example.org:9090 nonsense\"; \
+         correct or remove the line\n"
     );
 }

@@ -208,7 +208,8 @@ impl Put {
         let open = match link.open.take().filter(|link| !link.is_closed()) {
             Some(open) => open,
             None => {
-                let (known, limit) = (link.known.clone(), WaitLimit::new(Duration::from_secs(30)));
+                let (trusted, known, limit) =
+                    (trusted.into(), link.known.clone(), WaitLimit::new(Duration::from_secs(30)));
                 PutLink::open_with(host, &address(server), LinkOptions { trusted, known, limit }).await?
             }
         };
@@ -227,7 +228,8 @@ pub async fn get(
     trusted: Option<ClusterId>,
     digest: Digest,
 ) -> Result<Vec<u8>, ClientError> {
-    let (server, held, retry) = (address(server), Suspended::default(), Duration::from_secs(5));
+    let (server, trusted, held, retry) =
+        (address(server), trusted.into(), Suspended::default(), Duration::from_secs(5));
     let request = client::Get { server, trusted, digest, length: None, range: None, held, retry };
     let mut bytes = Vec::new();
     client::get(host, request, &mut bytes, drop).await?;

@@ -93,6 +93,7 @@ async fn put_file_patiently(
     progress: impl Fn(PutProgress) + Clone + Send + 'static,
 ) -> Result<Certified, ClientError> {
     let source = Source::File(path.into());
+    let trusted = trusted.into();
     let put = client::Put { server: server.into(), trusted, source, expires_at: NEVER, renew: true, retry };
     client::put(&Host::system(), put, progress).await
 }
@@ -132,7 +133,7 @@ pub async fn get_range(
 ) -> Result<Got, ClientError> {
     let mut bytes = Vec::new();
     let rejections = Mutex::new(Vec::new());
-    let (server, held) = (server.into(), Suspended::default());
+    let (server, trusted, held) = (server.into(), trusted.into(), Suspended::default());
     let request = client::Get { server, trusted, digest, length: None, range, held, retry: Duration::ZERO };
     let got = client::get(&Host::system(), request, &mut bytes, |progress| {
         if let GetProgress::Rejected(rejection) = progress {
@@ -141,7 +142,7 @@ pub async fn get_range(
     })
     .await?;
     let rejections = rejections.into_inner().unwrap();
-    Ok(Got { bytes, rejections, cluster: got.cluster, length: got.length, range: got.range })
+    Ok(Got { bytes, rejections, cluster: got.chain.cluster(), length: got.length, range: got.range })
 }
 
 /// The proof of a range of a blob, widened to whole groups.

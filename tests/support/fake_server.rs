@@ -11,10 +11,11 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use vouch::link::SUBPROTOCOL;
 use vouch_core::certificate::Certificate;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::Committee;
 use vouch_core::digest::ClusterId;
 use vouch_core::link::{Hello, NodeSecretKey, Role, Transcript};
-use vouch_core::message::{ClusterMessage, Failed, Holder, Message};
+use vouch_core::message::{ClusterMessage, EpochsMessage, Failed, Holder, Message};
 use vouch_core::receipt::Receipt;
 
 type Certify = dyn Fn(Receipt) -> Certificate + Send + Sync;
@@ -54,11 +55,28 @@ impl FakeServer {
         Self::withholding(Withheld::Nothing, announced, shown, certify).await
     }
 
+    /// Shows these committees, announces the last epoch, and answers every put with `certify` of its receipt.
+    pub async fn showing(
+        chain: CommitteeChain,
+        certify: impl Fn(Receipt) -> Certificate + Send + Sync + 'static,
+    ) -> Self {
+        Self::listening(Withheld::Nothing, chain.cluster(), chain, certify).await
+    }
+
     /// The same, but withholds one message.
     pub async fn withholding(
         withheld: Withheld,
         announced: ClusterId,
         shown: Arc<Committee>,
+        certify: impl Fn(Receipt) -> Certificate + Send + Sync + 'static,
+    ) -> Self {
+        Self::listening(withheld, announced, shown.into(), certify).await
+    }
+
+    async fn listening(
+        withheld: Withheld,
+        announced: ClusterId,
+        shown: CommitteeChain,
         certify: impl Fn(Receipt) -> Certificate + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -119,15 +137,20 @@ async fn serve(
     stream: TcpStream,
     withheld: Withheld,
     announced: ClusterId,
-    shown: &Committee,
+    shown: &CommitteeChain,
     certify: &Certify,
 ) -> Option<()> {
     let mut socket = tokio_tungstenite::accept_hdr_async(stream, choose_subprotocol).await.ok()?;
     let Message::Hello(hello) = receive(&mut socket).await? else { return None };
     let key = NodeSecretKey::from_bytes(&[3; 32]);
-    let own = Hello::new(Role::Server, Some(announced), key.node_key(), [4; 32]);
+    let own = Hello::new(Role::Server, Some(announced), key.node_key(), [4; 32]).knowing(Some(shown));
     let transcript = Transcript::new(&hello, &own, None);
-    let welcome = [Message::Hello(own), Message::Auth(key.sign(&transcript, Role::Server)), cluster_message(shown)];
+    let mut welcome =
+        vec![Message::Hello(own), Message::Auth(key.sign(&transcript, Role::Server)), cluster_message(shown.first())];
+    let links: Vec<_> = shown.links_after(hello.epoch).collect();
+    if !links.is_empty() {
+        welcome.push(Message::Epochs(EpochsMessage { more: false, links }));
+    }
     for message in welcome {
         if withheld == Withheld::Auth && matches!(message, Message::Auth(_)) {
             // keep reading, which answers pings

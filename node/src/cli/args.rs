@@ -170,14 +170,14 @@ pub(super) struct ClientArgs {
     pub(super) trust: TrustArgs,
 }
 
-/// The identity to trust, and where to remember it.
+/// The identity to trust, and where to remember it with the newest committee.
 #[derive(Debug, Args)]
 pub(super) struct TrustArgs {
     /// Identity of the cluster to trust, base58 or hex [default: the one recorded for the server]
     #[arg(long, value_name = "IDENTITY")]
     pub(super) cluster: Option<ClusterId>,
-    /// File with the recorded identity of each server; if given, servers on loopback are recorded, too
-    /// [default: ~/.config/vouch/known_clusters]
+    /// File with the recorded identity of each server, and the newest committee that was verified of its cluster: a server that
+    /// shows only earlier ones is refused. If given, servers on loopback are recorded, too [default: ~/.config/vouch/known_clusters]
     #[arg(long, value_name = "FILE")]
     pub(super) known_clusters: Option<PathBuf>,
 }

@@ -153,7 +153,7 @@ async fn put_when_ready(host: &Host, file: &Path, address: &str) -> Result<Certi
     loop {
         let request = client::Put {
             server: address.to_owned(),
-            trusted: None,
+            trusted: trust.of_link(),
             source: Source::File(file.into()),
             expires_at: NEVER,
             renew: false,

@@ -21,7 +21,7 @@ use crate::host::{Host, files};
 
 pub(super) async fn get(host: &Host, args: GetArgs) -> Result<u8, Failure> {
     let (digest, length) = subject(&args.what)?;
-    let trust = Trust::new(host, &args.server, &args.trust)?;
+    let mut trust = Trust::new(host, &args.server, &args.trust)?;
     let mut destination = Destination::open(&args)?;
     let size = length.filter(|_| args.range.is_none());
     let bar = output::bar("getting", Some(size.unwrap_or(0)));
@@ -41,7 +41,7 @@ pub(super) async fn get(host: &Host, args: GetArgs) -> Result<u8, Failure> {
     };
     let base = client::Get {
         server: args.server.clone(),
-        trusted: trust.pinned,
+        trusted: trust.of_link(),
         digest,
         length,
         range: args.range,
@@ -88,7 +88,8 @@ pub(super) async fn get(host: &Host, args: GetArgs) -> Result<u8, Failure> {
         Ok(got) => GetResult { range: got.range.start - kept.get()..got.range.end, ..got },
         Err(error) => return Err(destination.abandon(trust.explain(error))),
     };
-    trust.record(got.cluster)?;
+    trust.check(&got.chain)?;
+    trust.record(&got.chain).await?;
     destination.finish()?;
     let json = || as_json(&args, digest, &got, from);
     match (args.output.as_os_str() == "-", args.json) {
@@ -140,7 +141,7 @@ fn part(args: &GetArgs, got: &GetResult) -> Option<(u64, u64)> {
 
 fn as_json(args: &GetArgs, digest: Digest, got: &GetResult, from: u64) -> Value {
     let size = got.range.end - got.range.start;
-    let mut report = json!({ "digest": digest.to_hex(), "length": size, "cluster": got.cluster });
+    let mut report = json!({ "digest": digest.to_hex(), "length": size, "cluster": got.chain.cluster() });
     output::put_name(&mut report, "output", &args.output);
     if let Some((first, last)) = part(args, got) {
         report["range"] = json!({ "first": first, "last": last, "of": got.length });

@@ -36,8 +36,6 @@ pub(super) struct LogClient<'a> {
     pub(super) host: &'a Host,
     pub(super) server: String,
     trust: Trust,
-    /// The trusted identity; at first contact, the one that the server showed first.
-    cluster: Option<ClusterId>,
     verifier: Verifier,
     /// Whether attempts that fail are not mentioned.
     is_quiet: bool,
@@ -46,8 +44,7 @@ pub(super) struct LogClient<'a> {
 impl<'a> LogClient<'a> {
     pub(super) fn new(host: &'a Host, server: &str, trust: &TrustArgs) -> Result<Self, Failure> {
         let trust = Trust::new(host, server, trust)?;
-        let (server, cluster) = (server.to_owned(), trust.pinned);
-        Ok(Self { host, server, trust, cluster, verifier: Verifier::new(), is_quiet: false })
+        Ok(Self { host, server: server.to_owned(), trust, verifier: Verifier::new(), is_quiet: false })
     }
 
     /// The same client, which does not mention attempts that fail.
@@ -62,7 +59,7 @@ impl<'a> LogClient<'a> {
 
     /// The committees of the cluster, verified, as far as the server knows them. A link shows them also while the log is empty.
     pub(super) async fn chain(&mut self) -> Result<CommitteeChain, Failure> {
-        let link = PutLink::open(self.host, &self.server, self.cluster).await;
+        let link = PutLink::open(self.host, &self.server, self.trust.of_link()).await;
         let link = link.map_err(|error| self.trust.explain(error))?;
         // The link opens before the committees are verified. A server without a committee shows none.
         let Ok(known) = self.host.timeout(PATIENCE_FOR_COMMITTEES, link.known_chain()).await else {
@@ -71,17 +68,9 @@ impl<'a> LogClient<'a> {
             ));
         };
         let chain = known.map_err(|error| self.trust.explain(error))?.clone();
-        self.first_contact(chain.cluster())?;
+        self.trust.check(&chain)?;
+        self.trust.record(&chain).await?;
         Ok(chain)
-    }
-
-    /// Records the cluster at first contact.
-    fn first_contact(&mut self, cluster: ClusterId) -> Result<(), Failure> {
-        if self.cluster.is_none() {
-            self.trust.record(cluster)?;
-            self.cluster = Some(cluster);
-        }
-        Ok(())
     }
 
     /// Has an op decided. Submitting it again does no harm, so that a lost answer costs only time.
@@ -99,7 +88,7 @@ impl<'a> LogClient<'a> {
             let is_over = self.host.unix_seconds().saturating_add(pause.as_secs()) >= op.expires_at();
             if !error.is_passing() || !was_sent || is_over {
                 let failure = explain(&error);
-                return Err(match self.cluster.filter(|_| was_sent && error.is_passing()) {
+                return Err(match self.trust.pinned.filter(|_| was_sent && error.is_passing()) {
                     Some(cluster) => failure.with_note(format_args!(
                         "The log may have the op. See with: vouch log prove {} --server {}",
                         op.id(&cluster),
@@ -117,7 +106,7 @@ impl<'a> LogClient<'a> {
 
     /// The identity to verify a bundle against: the trusted one; at first contact, the bundle's own.
     pub(super) fn trusted(&self, bundle: &[u8]) -> Option<ClusterId> {
-        self.cluster.or_else(|| claimed_cluster(bundle, &Limits::default()))
+        self.trust.pinned.or_else(|| claimed_cluster(bundle, &Limits::default()))
     }
 
     fn options<W>(&self, bundle: &[u8], wanted: Option<W>) -> LogVerifyOptions<W> {
@@ -125,62 +114,59 @@ impl<'a> LogClient<'a> {
     }
 
     /// The verified head in a bundle, of at least this height.
-    pub(super) fn head(&mut self, bundle: &[u8], least: Option<u64>) -> Result<HeadView, Failure> {
-        self.head_and_chain(bundle, least).map(|(head, _)| head)
+    pub(super) async fn head(&mut self, bundle: &[u8], least: Option<u64>) -> Result<HeadView, Failure> {
+        self.head_and_chain(bundle, least).await.map(|(head, _)| head)
     }
 
     /// The verified head in a bundle, of at least this height, and the committees of its cluster.
-    pub(super) fn head_and_chain(
+    pub(super) async fn head_and_chain(
         &mut self,
         bundle: &[u8],
         least: Option<u64>,
     ) -> Result<(HeadView, CommitteeChain), Failure> {
         let options = self.options(bundle, least);
         let judgement: LogJudgement<()> = self.verifier.judge_head(bundle, &options);
-        let view = HeadReport::new(&judgement).head.zip(judgement.chain().cloned());
-        self.proved(judgement.proved().map(drop).map_err(Clone::clone), options.trust.cluster, view, "a log head")
+        // A block or an op may be proved by the last head of an earlier epoch, but the newest head is of the newest.
+        if let (Ok(_), Some(chain)) = (judgement.proved(), judgement.chain()) {
+            self.trust.check(chain)?;
+        }
+        let chain = judgement.chain().cloned();
+        let view = self.proved(&judgement, HeadReport::new(&judgement).head, "a log head").await?;
+        Ok((view, chain.ok_or_else(|| self.not_a_bundle("a log head"))?))
     }
 
     /// The verified block of this height in a bundle.
-    pub(super) fn block(&mut self, bundle: &[u8], height: u64) -> Result<BlockView, Failure> {
+    pub(super) async fn block(&mut self, bundle: &[u8], height: u64) -> Result<BlockView, Failure> {
         let options = self.options(bundle, Some(height));
         let judgement: LogJudgement<Block> = self.verifier.judge_block(bundle, &options);
-        let view = BlockReport::new(&judgement).block;
-        self.proved(judgement.proved().map(drop).map_err(Clone::clone), options.trust.cluster, view, "a block")
+        self.proved(&judgement, BlockReport::new(&judgement).block, "a block").await
     }
 
     /// The verified op of this identity in a bundle.
-    pub(super) fn op(&mut self, bundle: &[u8], op: OpId) -> Result<OpView, Failure> {
+    pub(super) async fn op(&mut self, bundle: &[u8], op: OpId) -> Result<OpView, Failure> {
         let options = self.options(bundle, Some(op));
         let judgement: LogJudgement<OpProof> = self.verifier.judge_op(bundle, &options);
-        let view = OpReport::new(&judgement).op;
-        self.proved(judgement.proved().map(drop).map_err(Clone::clone), options.trust.cluster, view, "an op")
+        self.proved(&judgement, OpReport::new(&judgement).op, "an op").await
     }
 
-    /// What a judgement proved. Records the cluster at first contact.
-    fn proved<T>(
-        &mut self,
-        verdict: Result<(), CheckError>,
-        cluster: Option<ClusterId>,
-        view: Option<T>,
-        what: &str,
-    ) -> Result<T, Failure> {
-        match (verdict, view, cluster) {
-            (Ok(()), Some(view), Some(cluster)) => {
-                self.first_contact(cluster)?;
+    /// What a judgement proved. Records the cluster at first contact, and its newest committee.
+    async fn proved<P, T>(&mut self, judgement: &LogJudgement<P>, view: Option<T>, what: &str) -> Result<T, Failure> {
+        match (judgement.proved(), view, judgement.chain()) {
+            (Ok(_), Some(view), Some(chain)) => {
+                self.trust.record(chain).await?;
                 Ok(view)
             }
             (Err(CheckError::Invalid(Invalid::AnotherCluster { expected, got })), ..) => {
-                let got = Some(got);
+                let (expected, got) = (*expected, Some(*got));
                 Err(self.trust.explain(ClientError::Session(SessionError::AnotherCluster { expected, got })))
             }
             (Err(error), ..) => Err(Failure::new(format_args!(
                 "{} sent a bundle of {what} that does not prove it: {}",
                 self.server,
-                Verdict::from(error)
+                Verdict::from(error.clone())
             ))
             .with_note("Do not rely on this server; ask another one of the cluster with --server.")),
-            (Ok(()), ..) => Err(self.not_a_bundle(what)),
+            (Ok(_), ..) => Err(self.not_a_bundle(what)),
         }
     }
 

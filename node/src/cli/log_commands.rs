@@ -32,7 +32,7 @@ pub(super) async fn log(host: &Host, args: LogCommandArgs) -> Result<u8, Failure
 async fn head(host: &Host, args: &LogServerArgs) -> Result<u8, Failure> {
     let mut client = LogClient::of(host, args)?;
     let bundle = client.get("/v1/log/head".into()).await?;
-    let head = client.head(&bundle, None)?;
+    let head = client.head(&bundle, None).await?;
     match args.json {
         true => output::json(&head),
         false => verdicts::print_head(&head),
@@ -43,7 +43,7 @@ async fn head(host: &Host, args: &LogServerArgs) -> Result<u8, Failure> {
 async fn show(host: &Host, args: &LogShowArgs) -> Result<u8, Failure> {
     let mut client = LogClient::of(host, &args.server)?;
     let bundle = client.get(format!("/v1/log/blocks/{}", args.height)).await?;
-    let block = client.block(&bundle, args.height)?;
+    let block = client.block(&bundle, args.height).await?;
     match args.server.json {
         true => output::json(&block),
         false => verdicts::print_block(&block),
@@ -55,7 +55,7 @@ async fn prove(host: &Host, args: &LogProveArgs) -> Result<u8, Failure> {
     let place = BundleFile::new(args.output.as_deref(), args.force)?;
     let mut client = LogClient::of(host, &args.server)?;
     let bundle = client.get(format!("/v1/log/ops/{}", args.op.to_hex())).await?;
-    let op = client.op(&bundle, args.op)?;
+    let op = client.op(&bundle, args.op).await?;
     keep(&place, &bundle)?;
     match args.server.json {
         true => output::json(&place.named(&op)?),
@@ -86,7 +86,7 @@ async fn note_through(mut client: LogClient<'_>, args: &LogNoteArgs) -> Result<O
     let cluster = client.trusted(&bundle);
     // Whatever cluster it is of: the identity of an op covers it, and `op` checks it against the trusted one.
     let wanted = cluster.map(|cluster| op.id(&cluster)).ok_or_else(|| client.not_a_bundle("an op"))?;
-    let shown = client.op(&bundle, wanted)?;
+    let shown = client.op(&bundle, wanted).await?;
     keep(&place, &bundle)?;
     let Some(effect) = &shown.effect_text else {
         return Err(Failure::new(format_args!(

@@ -21,7 +21,7 @@ use crate::host::files;
 use crate::host::source::Source;
 
 pub(super) async fn put(host: &Host, args: PutArgs) -> Result<u8, Failure> {
-    let trust = Trust::new(host, &args.server, &args.trust)?;
+    let mut trust = Trust::new(host, &args.server, &args.trust)?;
     let expires_at = args.expires.at(host.unix_seconds());
     let expires_at = expires_at.map_err(|error| Failure::new(format_args!("--expires is {error}")))?;
     let [file] = args.files.as_slice() else {
@@ -32,18 +32,19 @@ pub(super) async fn put(host: &Host, args: PutArgs) -> Result<u8, Failure> {
     place.check(&bundles::inputs(&args))?;
     let put = client::Put {
         server: trust.server.clone(),
-        trusted: trust.pinned,
+        trusted: trust.of_link(),
         source: source.clone(),
         expires_at,
         renew: args.renew,
         retry: args.retry,
     };
     let (certified, attempts) = run(host, put, &trust, !args.json, Some(&place)).await?;
+    trust.check(&certified.chain)?;
     let bundle = place.write(&certified)?;
     if let Some(kept) = place.kept(&bundle).filter(|_| !args.json) {
         output::error_line(format_args!("{kept}"));
     }
-    trust.record(certified.committee().cluster())?;
+    trust.record(&certified.chain).await?;
 
     let shown = Inspection::of_certified(&certified.certificate, &certified.chain);
     if args.json {
@@ -77,10 +78,10 @@ fn describe(file: &OsStr, shown: &Inspection, reused: bool, bundle: &Path) {
 }
 
 pub(super) async fn client(host: &Host, args: ClientArgs) -> Result<u8, Failure> {
-    let trust = Trust::new(host, &args.server, &args.trust)?;
+    let mut trust = Trust::new(host, &args.server, &args.trust)?;
     let put = client::Put {
         server: trust.server.clone(),
-        trusted: trust.pinned,
+        trusted: trust.of_link(),
         source: Source::File(args.file),
         expires_at: NEVER,
         renew: false,
@@ -88,7 +89,8 @@ pub(super) async fn client(host: &Host, args: ClientArgs) -> Result<u8, Failure>
         retry: DEFAULT_LIMIT,
     };
     let (certified, _) = run(host, put, &trust, false, None).await?;
-    trust.record(certified.committee().cluster())?;
+    trust.check(&certified.chain)?;
+    trust.record(&certified.chain).await?;
     let certificate = bs58::encode(certified.certificate.encode()).into_string();
     output::line(format_args!("server identity: {}", certified.server));
     output::line(format_args!("file {} stored successfully.", certified.certificate.claim.receipt.digest));

@@ -37,7 +37,7 @@ type SavedBundle = (Box<Certified>, PathBuf);
 enum PutFailure {
     /// The put failed. It may be retried.
     Client(ClientError),
-    /// The bundle could not be written. This is final.
+    /// The bundle must not or could not be written. This is final.
     Bundle(Failure),
 }
 
@@ -53,8 +53,8 @@ struct Puts {
     attempts: Arc<Mutex<Attempts>>,
     /// The backoff before the interrupted files are put again.
     pause: Option<Duration>,
-    /// Whether the cluster's identity was recorded.
-    is_recorded: bool,
+    /// The epoch of the newest committee that was recorded, if any was.
+    recorded: Option<u64>,
     code: u8,
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn put(host: &Host, args: PutArgs, trust: Trust, expires_at: u6
     if queue.is_empty() {
         return Ok(code);
     }
-    let mut attempts = Attempts::new(trust.pinned, args.retry);
+    let mut attempts = Attempts::new(trust.of_link(), args.retry);
     let link = PutLink::open_with(host, &trust.server, attempts.link_options()).await;
     let link = link.map_err(|error| trust.explain(error))?;
     attempts.retry.opened();
@@ -91,7 +91,7 @@ pub(super) async fn put(host: &Host, args: PutArgs, trust: Trust, expires_at: u6
         running: JoinSet::new(),
         attempts: Arc::new(Mutex::new(attempts)),
         pause: None,
-        is_recorded: false,
+        recorded: None,
         code,
     };
     puts.run().await
@@ -106,7 +106,7 @@ impl Puts {
             }
             if let Some(ended) = self.running.join_next().await {
                 let (file, result) = ended.map_err(Failure::new)?;
-                self.ended(file, result)?;
+                self.ended(file, result).await?;
             } else if let Some(pause) = self.pause.take() {
                 self.host.sleep(pause).await;
                 self.dial().await;
@@ -124,24 +124,29 @@ impl Puts {
         file.attempts += 1;
         let item = Item { source: Source::parse(&file.file), expires_at: self.expires_at, renew: self.args.renew };
         let (host, link, attempts) = (self.host.clone(), self.link.clone(), self.attempts.clone());
+        let trust = self.trust.clone();
         self.running.spawn(async move {
             let put = attempt(&host, &link, &mut file, item, attempts).await;
             let result = match put {
-                Ok(certified) => save(&host, file.place.clone(), certified).await.map_err(PutFailure::Bundle),
+                Ok(certified) => match trust.check(&certified.chain) {
+                    Ok(()) => save(&host, file.place.clone(), certified).await.map_err(PutFailure::Bundle),
+                    Err(failure) => Err(PutFailure::Bundle(failure)),
+                },
                 Err(error) => Err(PutFailure::Client(error)),
             };
             (file, result)
         });
     }
 
-    fn ended(&mut self, file: FilePut, result: Result<SavedBundle, PutFailure>) -> Result<(), Failure> {
+    async fn ended(&mut self, file: FilePut, result: Result<SavedBundle, PutFailure>) -> Result<(), Failure> {
         self.link.chain().cloned().into_iter().for_each(|chain| self.attempts().verified(chain));
         let failure = match result {
             Ok((certified, bundle)) => {
                 self.attempts().retry.completed(file.number);
-                if !self.is_recorded {
-                    self.is_recorded = true;
-                    self.trust.record(certified.committee().cluster())?;
+                let epoch = Some(certified.certificate.epoch);
+                if self.recorded < epoch {
+                    self.recorded = epoch;
+                    self.trust.record(&certified.chain).await?;
                 }
                 match print(&file, &certified, &bundle, self.args.json) {
                     Ok(()) => return Ok(()),

@@ -1,39 +1,47 @@
-//! The cluster identity that a put or a get trusts: from `--cluster`, from the record of the first contact, or, at first contact,
-//! from the server itself.
+//! What a command trusts that connects: the cluster identity from `--cluster`, from the record of the first contact, or, at first contact,
+//! from the server itself; and the newest committee of that cluster that an earlier command has verified.
 
+use vouch_core::chain::{Checkpoint, CommitteeChain};
 use vouch_core::digest::ClusterId;
-use vouch_core::session::SessionError;
+use vouch_core::session::{SessionError, check_pinned};
 use vouch_core::trust::{IdentitySource, KnownIdentities, decide};
+use vouch_core::verify;
 
 use super::{Failure, ForgetArgs, TrustArgs, output};
 use crate::client::ClientError;
 use crate::host::Host;
-use crate::known_clusters::{KnownClusters, is_loopback};
+use crate::known_clusters::{KnownClusters, KnownClustersError, is_loopback};
 use crate::link::LinkError;
 
-/// The trusted identity of one server's cluster, and where it is from.
+/// What to trust of one server's cluster, and where it is from.
+#[derive(Debug, Clone)]
 pub(super) struct Trust {
     pub(super) server: String,
     /// The identity that the server must show. `None`: first contact.
     pub(super) pinned: Option<ClusterId>,
+    /// The newest committee of that cluster that was verified. `None`: the genesis, or nothing is recorded.
+    newest: Option<Checkpoint>,
     known: KnownIdentities<ClusterId>,
-    /// The file in which to record the identity that the server shows at first contact.
-    record_in: Option<KnownClusters>,
+    /// The file with what is known, and in which to record what the server shows.
+    file: Option<KnownClusters>,
     /// ` --known-clusters FILE` if the user gave it, for the command that an error suggests; or nothing.
     file_flag: String,
 }
 
 impl Trust {
     pub(super) fn new(host: &Host, server: &str, args: &TrustArgs) -> Result<Self, Failure> {
-        let record_in = match &args.known_clusters {
-            _ if args.cluster.is_some() => None,
-            Some(path) => Some(KnownClusters::at(host.shared_disk(), path.clone())),
+        let file = match &args.known_clusters {
+            Some(path) => Some(KnownClusters::at(host, path.clone())),
             None if is_loopback(server) => None,
-            None => Some(KnownClusters::of_user(host.shared_disk()).map_err(Failure::new)?),
+            None => match KnownClusters::of_user(host) {
+                // Nothing needs to be recorded.
+                Err(KnownClustersError::NoHome) if args.cluster.is_some() => None,
+                file => Some(file.map_err(Failure::new)?),
+            },
         };
-        let remembered = match &record_in {
-            Some(known) => known.identity(server).map_err(Failure::new)?,
-            None => None,
+        let remembered = match &file {
+            Some(file) if args.cluster.is_none() => file.identity(server).map_err(Failure::new)?,
+            _ => None,
         };
         let known = KnownIdentities { given: args.cluster, remembered, ..KnownIdentities::default() };
         let file_flag = match &args.known_clusters {
@@ -41,32 +49,73 @@ impl Trust {
             None => String::new(),
         };
         let pinned = decide(&known).identity;
-        Ok(Self { server: server.to_owned(), pinned, known, record_in, file_flag })
+        let newest = match (&file, pinned) {
+            (Some(file), Some(cluster)) => file.newest(cluster).map_err(Failure::new)?,
+            _ => None,
+        };
+        Ok(Self { server: server.to_owned(), pinned, newest, known, file, file_flag })
     }
 
-    /// Records the identity after a successful first contact, and says so.
-    pub(super) fn record(&self, cluster: ClusterId) -> Result<(), Failure> {
+    /// What a link to the server must show.
+    pub(super) fn of_link(&self) -> verify::Trust {
+        verify::Trust { cluster: self.pinned, checkpoint: self.newest }
+    }
+
+    /// Refuses committees if an earlier command has seen newer ones, or others in their place. A link to a known cluster has checked this
+    /// already, but not one at first contact, nor what came in another way.
+    pub(super) fn check(&self, chain: &CommitteeChain) -> Result<(), Failure> {
+        let newest = match (&self.file, self.pinned) {
+            (Some(file), None) => file.newest(chain.cluster()).map_err(Failure::new)?,
+            _ => self.newest,
+        };
+        let Some(newest) = newest else { return Ok(()) };
+        check_pinned(chain, newest).map_err(|error| self.contradicted(error.into(), chain.cluster()))
+    }
+
+    /// Records what the command has verified: at first contact the identity, which it says, and the newest committee.
+    pub(super) async fn record(&mut self, chain: &CommitteeChain) -> Result<(), Failure> {
+        let cluster = chain.cluster();
         let decision = decide(&KnownIdentities { shown: Some(cluster), ..self.known.clone() });
-        let Some(known) = self.record_in.as_ref().filter(|_| decision.record) else { return Ok(()) };
-        known.record(&self.server, cluster).map_err(Failure::new)?;
-        output::error_line(format_args!(
-            "first contact with {}: its cluster {cluster} is recorded in {}, and later contacts are compared with it",
-            self.server,
-            output::name(known.path())
-        ));
+        if let Some(file) = self.file.clone() {
+            if self.pinned.is_none() {
+                self.newest = file.newest(cluster).map_err(Failure::new)?;
+            }
+            let recorded = match decision.record {
+                true => file.record(&self.server, chain).await,
+                false => file.raise(chain).await,
+            };
+            recorded.map_err(|error| match error {
+                KnownClustersError::Contradiction(error) => self.contradicted((*error).into(), cluster),
+                error => Failure::new(error),
+            })?;
+            if decision.record {
+                output::error_line(format_args!(
+                    "first contact with {}: its cluster {cluster} is recorded in {}, and later contacts are compared with it",
+                    self.server,
+                    output::name(file.path())
+                ));
+            }
+        }
+        self.known.taken.get_or_insert(cluster);
+        self.pinned.get_or_insert(cluster);
         Ok(())
     }
 
     /// A client's error, with what to do about it.
     pub(super) fn explain(&self, error: ClientError) -> Failure {
-        let cause = match &error {
-            ClientError::Ended(cause) => cause,
-            _ => &error,
-        };
+        let cause = cause(&error);
         let is_another = match cause {
             ClientError::Session(SessionError::AnotherCluster { .. }) => true,
             ClientError::Session(SessionError::Refused { failed, .. })
             | ClientError::Link(LinkError::Refused(failed)) => failed.code == vouch_core::message::Code::AnotherCluster,
+            _ => false,
+        };
+        let is_contradicted = match cause {
+            // Otherwise the command itself has seen the newer committee.
+            ClientError::Session(SessionError::OldEpoch { expected, .. }) => {
+                self.newest.is_some_and(|newest| newest.epoch == *expected)
+            }
+            ClientError::Session(SessionError::AnotherCommittee { .. }) => true,
             _ => false,
         };
         let source = decide(&self.known).source;
@@ -84,17 +133,51 @@ impl Trust {
             Some(pinned) if is_another => {
                 Failure::new(error).with_note(format_args!("The identity given with --cluster is {pinned}."))
             }
+            Some(cluster) if is_contradicted => self.contradicted(error, cluster),
             _ => Failure::new(error),
         }
     }
+
+    /// The server's committees are not those that are recorded of its cluster.
+    fn contradicted(&self, error: ClientError, cluster: ClusterId) -> Failure {
+        let is_old = matches!(cause(&error), ClientError::Session(SessionError::OldEpoch { .. }));
+        let failure = Failure::new(error);
+        let Some(file) = &self.file else { return failure };
+        let (Ok(Some(newest)), Ok(servers)) = (file.newest(cluster), file.servers(cluster)) else { return failure };
+        let why = match is_old {
+            true => {
+                "This server is behind, or somebody shows you the cluster as it was, with keys of members that have left."
+            }
+            false => {
+                "A committee never has two successors, so somebody forged one of them. Rely on neither before you know which: \
+                 `vouch compare` shows from two bundles where they part."
+            }
+        };
+        let forget: Vec<_> = servers.iter().map(|server| format!("vouch forget {server}{}", self.file_flag)).collect();
+        failure
+            .with_note(format_args!(
+                "The newest committee of cluster {cluster} that you have seen is {newest}, recorded in {}. {why}",
+                output::name(file.path())
+            ))
+            .with_note(format_args!("If you know that the record is wrong, forget it with: {}", forget.join(" && ")))
+    }
 }
 
-pub(super) fn forget(host: &Host, args: ForgetArgs) -> Result<u8, Failure> {
+/// The error of the last attempt.
+fn cause(error: &ClientError) -> &ClientError {
+    match error {
+        ClientError::Ended(error) => cause(error),
+        ClientError::GaveUp { error, .. } | ClientError::ReadOnce(error) => cause(error),
+        error => error,
+    }
+}
+
+pub(super) async fn forget(host: &Host, args: ForgetArgs) -> Result<u8, Failure> {
     let known = match args.known_clusters {
-        Some(path) => KnownClusters::at(host.shared_disk(), path),
-        None => KnownClusters::of_user(host.shared_disk()).map_err(Failure::new)?,
+        Some(path) => KnownClusters::at(host, path),
+        None => KnownClusters::of_user(host).map_err(Failure::new)?,
     };
-    match known.forget(&args.server).map_err(Failure::new)? {
+    match known.forget(&args.server).await.map_err(Failure::new)? {
         Some(identity) => {
             output::line(format_args!("forgot {} of {}", identity, args.server));
             Ok(0)

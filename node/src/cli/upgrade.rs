@@ -25,14 +25,15 @@ pub(super) async fn upgrade(host: &Host, args: UpgradeArgs) -> Result<u8, Failur
     let path = args.output.as_deref().unwrap_or(&args.bundle);
     let target = target_to_write(path)?;
     let text = read_bundle(&args.bundle)?;
-    let server_trust = ServerTrust::new(host, &args.server, &args.trust)?;
+    let mut server_trust = ServerTrust::new(host, &args.server, &args.trust)?;
     let bundle = Bundle::parse(&text, &Limits::default()).map_err(|error| Failure::cannot_check(error.to_string()))?;
     let cluster = server_trust.pinned.ok_or_else(|| {
         Failure::cannot_check("no cluster identity is trusted").with_note("Name it with --cluster IDENTITY.")
     })?;
     let trust = Trust { cluster: Some(cluster), checkpoint: None };
     let old = chain_of(&text, &trust, &args.bundle)?;
-    let link = PutLink::open(host, &args.server, Some(cluster)).await.map_err(|error| server_trust.explain(error))?;
+    let link = PutLink::open(host, &args.server, server_trust.of_link()).await;
+    let link = link.map_err(|error| server_trust.explain(error))?;
     let shown =
         host.timeout(PATIENCE, link.known_chain()).await.map_err(|_| Failure::new("the server shows no committee"))?;
     let shown = shown.map_err(|error| server_trust.explain(error))?;
@@ -49,6 +50,7 @@ pub(super) async fn upgrade(host: &Host, args: UpgradeArgs) -> Result<u8, Failur
         chain_of(upgraded.as_bytes(), &trust, path)?;
         target.write(upgraded.as_bytes(), BUNDLE_MODE).map_err(Failure::new)?;
     }
+    server_trust.record(shown).await?;
     report(&args, path, before, after.max(before));
     Ok(0)
 }

@@ -4,10 +4,12 @@ use std::io::Write;
 use std::ops::Range;
 use std::time::Duration;
 
-use vouch_core::digest::{ClusterId, Digest};
+use vouch_core::chain::CommitteeChain;
+use vouch_core::digest::Digest;
 use vouch_core::session::{Attempts, ByteRange, Rejection, ResumableGet, SessionError, VerifiedRange, WantedBytes};
 use vouch_core::slice::Slice;
 use vouch_core::tree::Suspended;
+use vouch_core::verify::Trust;
 
 use super::{ClientError, Download, DownloadEvent};
 use crate::host::Host;
@@ -18,8 +20,8 @@ use crate::link::LinkError;
 pub struct Get {
     /// The server, `host:port`.
     pub server: String,
-    /// The cluster identity to trust, if any.
-    pub trusted: Option<ClusterId>,
+    /// What to trust; without a cluster identity, the server's is accepted.
+    pub trusted: Trust,
     /// The blob's digest.
     pub digest: Digest,
     /// The blob's length, if a bundle states it.
@@ -42,10 +44,10 @@ impl Get {
 }
 
 /// The result of a get.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct GetResult {
-    /// The cluster identity.
-    pub cluster: ClusterId,
+    /// The committees that the server showed, verified.
+    pub chain: CommitteeChain,
     /// The blob's length.
     pub length: u64,
     /// The bytes of the blob that the output holds now.
@@ -94,11 +96,11 @@ pub async fn get(
     };
     loop {
         let error = match transfer.attempt(output, &progress).await {
-            Ok(cluster) => {
+            Ok(chain) => {
                 // Cannot fail: a session reports the length before it ends.
                 let verified = transfer.resumable.verified().cloned();
                 let VerifiedRange { length, range } = verified.ok_or_else(|| LinkError::Broken("no length".into()))?;
-                return Ok(GetResult { cluster, length, range, attempts: transfer.attempts.retry.attempts() });
+                return Ok(GetResult { chain, length, range, attempts: transfer.attempts.retry.attempts() });
             }
             Err(error) => error,
         };
@@ -123,7 +125,7 @@ impl Transfer {
         &mut self,
         output: &mut (dyn Write + Send),
         progress: &impl Fn(GetProgress),
-    ) -> Result<ClusterId, ClientError> {
+    ) -> Result<CommitteeChain, ClientError> {
         let (options, rest) = (self.attempts.link_options(), self.resumable.rest());
         let mut download = Download::dial(&self.host, &self.get.server, options, rest).await?;
         let result = self.receive(&mut download, output, progress).await;
@@ -136,7 +138,7 @@ impl Transfer {
         download: &mut Download,
         output: &mut (dyn Write + Send),
         progress: &impl Fn(GetProgress),
-    ) -> Result<ClusterId, ClientError> {
+    ) -> Result<CommitteeChain, ClientError> {
         loop {
             match download.next().await.map_err(|error| self.prefix_too_long(error))? {
                 DownloadEvent::Start { name, length } => {
@@ -158,7 +160,7 @@ impl Transfer {
                     progress(GetProgress::Received(self.resumable.delivered()));
                 }
                 DownloadEvent::Rejected(rejection) => progress(GetProgress::Rejected(rejection)),
-                DownloadEvent::Verified(cluster) => return Ok(cluster),
+                DownloadEvent::Verified(chain) => return Ok(chain),
             }
         }
     }

@@ -9,6 +9,7 @@ use vouch_core::chain::CommitteeChain;
 use vouch_core::digest::ClusterId;
 use vouch_core::message::MAX_PUTS;
 use vouch_core::session::{Certified, LinkOptions, NewPut};
+use vouch_core::verify::Trust;
 
 use super::put_driver::{LinkInfo, PutCommand, PutDriver, PutNumber, QueuedPut};
 use super::{ClientError, Offer, PutProgress, dial, open};
@@ -74,12 +75,12 @@ pub struct PutLink {
 }
 
 impl PutLink {
-    /// Dials a server. `trusted`: the cluster identity to trust; `None` accepts the server's.
+    /// Dials a server. `trusted`: what to trust; without a cluster identity, the server's is accepted.
     ///
     /// # Errors
     /// Nothing listens there, it is another service or another cluster, or the server cannot prove its node key.
-    pub async fn open(host: &Host, server: &str, trusted: Option<ClusterId>) -> Result<Self, ClientError> {
-        Self::open_with(host, server, LinkOptions { trusted, ..LinkOptions::default() }).await
+    pub async fn open(host: &Host, server: &str, trusted: impl Into<Trust>) -> Result<Self, ClientError> {
+        Self::open_with(host, server, LinkOptions { trusted: trusted.into(), ..LinkOptions::default() }).await
     }
 
     /// As [`open`](Self::open), with the options of one attempt.

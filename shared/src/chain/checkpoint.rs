@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
+use super::CommitteeChain;
 use crate::digest::{CommitteeDigest, ParseHashError};
 use crate::limits::MAX_SAFE_INTEGER;
 
@@ -45,6 +46,14 @@ impl FromStr for Checkpoint {
 impl fmt::Display for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.epoch, self.committee)
+    }
+}
+
+/// The committee of the last epoch.
+impl From<&CommitteeChain> for Checkpoint {
+    fn from(chain: &CommitteeChain) -> Self {
+        let last = chain.current().record();
+        Self { epoch: last.epoch(), committee: last.digest() }
     }
 }
 

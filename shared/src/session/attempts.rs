@@ -8,14 +8,16 @@ use super::progress::WaitLimit;
 use super::put_link::PutLink;
 use super::retry::Retry;
 use crate::chain::CommitteeChain;
-use crate::digest::ClusterId;
 use crate::message::Message;
+use crate::verify::Trust;
 
 /// The parameters of a new link.
 #[derive(Debug, Clone, Default)]
 pub struct LinkOptions {
-    /// The cluster identity to trust; `None` accepts the server's, and the caller decides whether to trust it.
-    pub trusted: Option<ClusterId>,
+    /// The cluster identity to trust; without one, the link accepts the server's, and the caller decides whether to trust it. A server
+    /// whose committees do not contain the checkpoint is refused. The committees before the checkpoint are verified all the same: the
+    /// caller may pass them on in a bundle, to verifiers that do not pin it.
+    pub trusted: Trust,
     /// The committees that an earlier link showed. They were verified then, and are not verified again.
     pub known: Option<CommitteeChain>,
     /// The longest wait for each decision of the server.
@@ -25,16 +27,18 @@ pub struct LinkOptions {
 impl LinkOptions {
     /// A link for puts, and its first message. `nonce`: 32 random bytes.
     pub fn put_link(self, nonce: [u8; 32]) -> (PutLink, Message) {
-        let (link, hello) = PutLink::knowing(self.trusted, self.known, nonce);
-        (link.with_wait_limit(self.limit), hello)
+        let Trust { cluster, checkpoint } = self.trusted;
+        let (link, hello) = PutLink::knowing(cluster, self.known, nonce);
+        (link.pinning(checkpoint).with_wait_limit(self.limit), hello)
     }
 
     /// A link for a get, and its first message. `nonce`: 32 random bytes.
     pub fn get_session(self, wanted: WantedBytes, nonce: [u8; 32]) -> (GetSession, Message) {
         let WantedBytes { digest, length, range } = wanted;
-        let request = GetRequest { trusted: self.trusted, digest, length, range, nonce };
+        let Trust { cluster, checkpoint } = self.trusted;
+        let request = GetRequest { trusted: cluster, digest, length, range, nonce };
         let (session, hello) = GetSession::knowing(request, self.known);
-        (session.with_wait_limit(self.limit), hello)
+        (session.pinning(checkpoint).with_wait_limit(self.limit), hello)
     }
 }
 
@@ -47,10 +51,10 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// `trusted`: the cluster identity to trust; `None` accepts that of the first attempt's server. `limit`: as in [`Retry::new`]; it
-    /// also sets the [`WaitLimit`].
-    pub fn new(trusted: Option<ClusterId>, limit: Duration) -> Self {
-        let options = LinkOptions { trusted, known: None, limit: WaitLimit::new(limit) };
+    /// `trusted`: as in [`LinkOptions`]; without a cluster identity, that of the first attempt's server is accepted. `limit`: as in
+    /// [`Retry::new`]; it also sets the [`WaitLimit`].
+    pub fn new(trusted: impl Into<Trust>, limit: Duration) -> Self {
+        let options = LinkOptions { trusted: trusted.into(), known: None, limit: WaitLimit::new(limit) };
         Self { retry: Retry::new(limit), options }
     }
 
@@ -58,7 +62,7 @@ impl Attempts {
     /// with the certificate of a cluster that its caller never saw, or a get with bytes of two clusters. Nor do they accept a server that
     /// knows only an earlier epoch.
     pub fn verified(&mut self, chain: CommitteeChain) {
-        self.options.trusted.get_or_insert(chain.cluster());
+        self.options.trusted.cluster.get_or_insert(chain.cluster());
         let epoch = |chain: &CommitteeChain| chain.current().record().epoch();
         if self.options.known.as_ref().is_none_or(|known| epoch(&chain) > epoch(known)) {
             self.options.known = Some(chain);

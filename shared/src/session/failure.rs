@@ -104,6 +104,7 @@ fn kind(error: &SessionError) -> FailureKind {
         | SessionError::Committee(_)
         | SessionError::Chain(_)
         | SessionError::OldEpoch { .. }
+        | SessionError::AnotherCommittee { .. }
         | SessionError::Invalid(_)
         | SessionError::AnotherReceipt { .. }
         | SessionError::OldCertificate { .. } => FailureKind::Invalid,
@@ -122,7 +123,7 @@ fn check(error: &SessionError) -> Option<&'static str> {
         SessionError::Auth(_) => "link",
         SessionError::AnotherCluster { .. } => Check::Identity.name(),
         SessionError::Committee(reason) => CheckError::from(reason.clone()).check().name(),
-        SessionError::Chain(_) => Check::Chain.name(),
+        SessionError::Chain(_) | SessionError::AnotherCommittee { .. } => Check::Chain.name(),
         SessionError::OldEpoch { .. } => Check::Epoch.name(),
         SessionError::Invalid(reason) => reason.check().name(),
         SessionError::AnotherReceipt { .. } => "receipt",

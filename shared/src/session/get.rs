@@ -9,7 +9,7 @@ use super::handshake::{ClientHandshake, HandshakeEvent};
 use super::one_get::{GetEvent, OneGet, WantedBytes};
 use super::progress::{ProgressMark, ProgressWatch, WaitLimit};
 use super::{ByteRange, SessionError};
-use crate::chain::CommitteeChain;
+use crate::chain::{Checkpoint, CommitteeChain};
 use crate::digest::{ClusterId, Digest};
 use crate::link::NodeKey;
 use crate::message::Message;
@@ -56,6 +56,13 @@ impl GetSession {
     #[must_use]
     pub fn with_wait_limit(mut self, limit: WaitLimit) -> Self {
         self.watch = ProgressWatch::new(limit);
+        self
+    }
+
+    /// Refuses a server whose committees do not contain this one, which the caller has verified before.
+    #[must_use]
+    pub fn pinning(mut self, checkpoint: Option<Checkpoint>) -> Self {
+        self.handshake.pin(checkpoint);
         self
     }
 

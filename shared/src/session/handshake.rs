@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::SessionError;
 use super::progress::{Phase, ProgressMark};
-use crate::chain::CommitteeChain;
-use crate::committee::Committee;
+use crate::chain::{Checkpoint, CommitteeChain};
+use crate::committee::{Committee, CommitteeRecord};
 use crate::digest::ClusterId;
 use crate::link::{Hello, NodeKey, Role, Transcript};
 use crate::message::{ClusterMessage, EpochsMessage, Failed, Message};
@@ -37,6 +37,8 @@ pub(super) enum HandshakeEvent {
 #[derive(Debug)]
 pub(super) struct ClientHandshake {
     trusted: Option<ClusterId>,
+    /// The newest committee that the caller has verified. Every server must show it.
+    pinned: Option<Checkpoint>,
     hello: Hello,
     state: HandshakeState,
     /// Verified by the session's caller before this link.
@@ -54,7 +56,13 @@ impl ClientHandshake {
         let shown = known.as_ref().filter(|known| trusted == Some(known.cluster()));
         let hello = Hello::new(Role::Client, trusted, NodeKey::ANONYMOUS, nonce).knowing(shown);
         let state = HandshakeState::AwaitingHello;
-        (Self { trusted, hello, state, verified_before: known, incomplete: None, chain: None }, Message::Hello(hello))
+        let (pinned, verified_before) = (None, known);
+        (Self { trusted, pinned, hello, state, verified_before, incomplete: None, chain: None }, Message::Hello(hello))
+    }
+
+    /// Refuses a server whose committees do not contain this one.
+    pub(super) fn pin(&mut self, checkpoint: Option<Checkpoint>) {
+        self.pinned = checkpoint;
     }
 
     pub(super) fn chain(&self) -> Option<&CommitteeChain> {
@@ -89,6 +97,10 @@ impl ClientHandshake {
             (HandshakeState::AwaitingHello, Message::Hello(hello)) if hello.role == Role::Server => {
                 if let Some(expected) = self.trusted.filter(|trusted| hello.cluster != Some(*trusted)) {
                     return Err(SessionError::AnotherCluster { expected, got: hello.cluster });
+                }
+                // Before any request: otherwise the bytes of a put would go to those who hold the keys of an earlier committee.
+                if let Some(pinned) = self.pinned.filter(|pinned| pinned.epoch > hello.epoch) {
+                    return Err(SessionError::OldEpoch { expected: pinned.epoch, got: hello.epoch });
                 }
                 self.state = HandshakeState::AwaitingAuth(hello);
                 Ok(HandshakeEvent::Nothing)
@@ -138,10 +150,7 @@ impl ClientHandshake {
                 self.incomplete = Some(chain);
                 Ok(HandshakeEvent::Nothing)
             }
-            Ordering::Equal => {
-                self.chain = Some(chain);
-                Ok(HandshakeEvent::Committee)
-            }
+            Ordering::Equal => self.complete(chain),
             // Never go back: the members of an epoch that has ended may have sold their keys.
             Ordering::Greater => Err(SessionError::OldEpoch { expected: known, got: announced }),
         }
@@ -157,17 +166,37 @@ impl ClientHandshake {
                 self.incomplete = Some(chain);
                 Ok(HandshakeEvent::Nothing)
             }
-            (false, Ordering::Equal) => {
-                self.chain = Some(chain);
-                Ok(HandshakeEvent::Committee)
-            }
+            (false, Ordering::Equal) => self.complete(chain),
             _ => Err(SessionError::AnotherEpoch { expected: announced, got }),
         }
+    }
+
+    /// The server has shown all epochs that it announced, and they are verified.
+    fn complete(&mut self, chain: CommitteeChain) -> Result<HandshakeEvent, SessionError> {
+        if let Some(pinned) = self.pinned {
+            check_pinned(&chain, pinned)?;
+        }
+        self.chain = Some(chain);
+        Ok(HandshakeEvent::Committee)
     }
 
     /// A `Failed` as an error that names the members concerned.
     pub(super) fn refused(&self, failed: Failed) -> SessionError {
         SessionError::refused(failed, self.chain.as_ref())
+    }
+}
+
+/// Checks that a chain that a server showed contains a committee of the cluster that was verified before.
+///
+/// # Errors
+/// [`SessionError::OldEpoch`] if the chain ends before it; [`SessionError::AnotherCommittee`] if the chain has another committee in that
+/// epoch.
+pub fn check_pinned(chain: &CommitteeChain, pinned: Checkpoint) -> Result<(), SessionError> {
+    let Checkpoint { epoch, committee: expected } = pinned;
+    match chain.record(epoch).map(CommitteeRecord::digest) {
+        Some(got) if got == expected => Ok(()),
+        Some(got) => Err(SessionError::AnotherCommittee { epoch, expected, got }),
+        None => Err(SessionError::OldEpoch { expected: epoch, got: chain.current().record().epoch() }),
     }
 }
 

@@ -13,7 +13,7 @@ use super::SessionError;
 use super::handshake::{ClientHandshake, HandshakeEvent, unexpected};
 use super::one_put::{NewPut, OnePut, PutEvent};
 use super::progress::{ProgressMark, ProgressWatch, WaitLimit};
-use crate::chain::CommitteeChain;
+use crate::chain::{Checkpoint, CommitteeChain};
 use crate::digest::ClusterId;
 use crate::message::{MAX_PUTS, Message, Stream};
 use crate::tree::Outline;
@@ -90,6 +90,13 @@ impl PutLink {
     #[must_use]
     pub fn with_wait_limit(mut self, limit: WaitLimit) -> Self {
         (self.limit, self.watch) = (limit, ProgressWatch::new(limit));
+        self
+    }
+
+    /// Refuses a server whose committees do not contain this one, which the caller has verified before.
+    #[must_use]
+    pub fn pinning(mut self, checkpoint: Option<Checkpoint>) -> Self {
+        self.handshake.pin(checkpoint);
         self
     }
 

@@ -91,7 +91,7 @@ async fn get_survives_a_replica_that_disconnects_midway_without_sending_bytes_tw
     let certified = cluster.put(&bytes).await.unwrap();
     cluster.until_replica(0, "stores", |event| matches!(event, vouch::replica::Event::Stored(..))).await;
     let mut received = Vec::new();
-    let (trusted, digest) = (Some(certified.committee().cluster()), Digest::of(&bytes));
+    let (trusted, digest) = (certified.committee().cluster().into(), Digest::of(&bytes));
     let server = cluster.address().into();
     let (held, retry) = (Suspended::default(), Duration::ZERO);
     let request = vouch::client::Get { server, trusted, digest, length: None, range: None, held, retry };

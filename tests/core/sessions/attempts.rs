@@ -30,9 +30,9 @@ fn attempt(attempts: &Attempts, shown: &TestCommittee, message: Message) -> Resu
 #[test]
 fn retry_trusts_only_the_cluster_of_the_first_attempt() {
     let mut attempts = Attempts::new(None, MINUTE);
-    assert_eq!(attempts.link_options().trusted, None);
+    assert_eq!(attempts.link_options().trusted.cluster, None);
     attempts.verified(attempt(&attempts, &CLUSTER, CLUSTER.message()).unwrap());
-    assert_eq!(attempts.link_options().trusted, Some(identity(&CLUSTER)));
+    assert_eq!(attempts.link_options().trusted.cluster, Some(identity(&CLUSTER)));
     let (expected, got) = (identity(&CLUSTER), Some(identity(&FOREIGN)));
     assert_eq!(
         attempt(&attempts, &FOREIGN, FOREIGN.message()).map(|_| ()),
@@ -44,7 +44,7 @@ fn retry_trusts_only_the_cluster_of_the_first_attempt() {
 fn given_identity_is_trusted_before_any_attempt() {
     let mut attempts = Attempts::new(Some(identity(&FOREIGN)), MINUTE);
     attempts.verified(CLUSTER.committee.clone().into());
-    assert_eq!(attempts.link_options().trusted, Some(identity(&FOREIGN)));
+    assert_eq!(attempts.link_options().trusted.cluster, Some(identity(&FOREIGN)));
 }
 
 #[test]
@@ -96,11 +96,11 @@ fn get_passes_its_verified_committee_to_the_next_attempt() {
     }
     // The server's hello only claims an identity.
     let options = attempts.link_options();
-    assert_eq!((options.trusted, options.known.is_some()), (None, false));
+    assert_eq!((options.trusted.cluster, options.known.is_some()), (None, false));
     session.receive(&cluster).unwrap();
     attempts.heard(&session);
     let options = attempts.link_options();
-    assert_eq!(options.trusted, Some(identity(&CLUSTER)));
+    assert_eq!(options.trusted.cluster, Some(identity(&CLUSTER)));
     assert!(Arc::ptr_eq(options.known.unwrap().current(), session.chain().unwrap().current()));
 
     let (mut again, messages) = get_link(&attempts, &CLUSTER);
@@ -122,7 +122,7 @@ fn committee_of_a_later_link_does_not_replace_the_first() {
     });
     links.iter().for_each(|session| attempts.heard(session));
     let options = attempts.link_options();
-    assert_eq!(options.trusted, Some(identity(&CLUSTER)));
+    assert_eq!(options.trusted.cluster, Some(identity(&CLUSTER)));
     assert!(Arc::ptr_eq(options.known.unwrap().current(), links[0].chain().unwrap().current()));
 }
 

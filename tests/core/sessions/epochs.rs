@@ -4,13 +4,13 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use vouch_core::chain::{ChainError, EpochLink};
+use vouch_core::chain::{ChainError, Checkpoint, EpochLink};
 use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::link::{Hello, Role, Transcript};
 use vouch_core::message::{ClusterMessage, Code, EpochsMessage, Failed, Message, Stream};
 use vouch_core::session::{Attempts, Failure, FailureKind, Fault, GetSession, PutEvent, SessionError, WantedBytes};
-use vouch_core::verify::Invalid;
+use vouch_core::verify::{Invalid, Trust};
 
 use super::lone_put::{LonePut, STREAM};
 use super::{KEY, put, unexpected};
@@ -118,6 +118,45 @@ fn a_client_names_the_epoch_that_it_knows_and_is_shown_only_later_ones() {
     assert_eq!(Fault::from(&error), Fault::Link);
     let failure = Failure::from(&error);
     assert_eq!((failure.code, failure.check, failure.can_retry), (FailureKind::Invalid, Some("epoch"), true));
+}
+
+#[test]
+fn a_client_that_pins_a_committee_refuses_servers_without_it() {
+    let first = genesis(EPOCHS.chain.first());
+    let pinning = |of: &TestEpochs, epoch| {
+        let trust = Trust { cluster: Some(of.chain.cluster()), checkpoint: Some((&of.up_to(epoch)).into()) };
+        Attempts::new(trust, MINUTE)
+    };
+    let shown = |attempts: &Attempts, epoch| {
+        let links = epochs(false, EPOCHS.chain.links(epoch));
+        let all = [first.clone(), links];
+        get(attempts, epoch, if epoch == 0 { &all[..1] } else { &all })
+    };
+    // It still verifies the committees before, and does not ask for those after only.
+    let (session, named, result) = shown(&pinning(&EPOCHS, 2), 3);
+    assert_eq!((named, result), (0, Ok(())));
+    assert_eq!(session.chain().unwrap().current().record(), EPOCHS.chain.current().record());
+    for (pinned, last) in [(0, 0), (2, 2)] {
+        assert_eq!(shown(&pinning(&EPOCHS, pinned), last).2, Ok(()));
+    }
+    // Before the server has even proved its key: nothing was sent that it should not have.
+    for last in [0, 1] {
+        let error = get(&pinning(&EPOCHS, 2), last, &[]).2.unwrap_err();
+        assert_eq!(error, SessionError::OldEpoch { expected: 2, got: last });
+    }
+    let other = TestEpochs::forked(4);
+    let (session, _, result) = shown(&pinning(&other, 1), 3);
+    let error = result.unwrap_err();
+    let [expected, got] = [&other, &*EPOCHS].map(|of| Checkpoint::from(&of.up_to(1)).committee);
+    assert_eq!(error, SessionError::AnotherCommittee { epoch: 1, expected, got });
+    assert!(session.chain().is_none());
+    assert_eq!(Fault::from(&error), Fault::Permanent);
+    let failure = Failure::from(&error);
+    assert_eq!((failure.code, failure.check, failure.can_retry), (FailureKind::Invalid, Some("chain"), false));
+    assert!(
+        failure.message.contains(&expected.to_string()) && failure.message.contains(&got.to_string()),
+        "{failure:?}"
+    );
 }
 
 /// A refusal before a put was ready is final, but a new epoch is not a refusal.

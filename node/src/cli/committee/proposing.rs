@@ -172,7 +172,7 @@ async fn submit(
     let op = Op::new(op.kind(), host.random(), expires_at, op.body()).map_err(Failure::new)?;
     let id = op.id(&committee.cluster());
     let bundle = client.submit(&op).await?;
-    let shown = client.op(&bundle, id)?;
+    let shown = client.op(&bundle, id).await?;
     let effect = effect_text(&shown.effect);
     if effect != format!("proposed {}", change.id()) {
         return Err(Failure::new(effect).with_note(format_args!("The log decided so in block {}.", shown.height)));

@@ -118,14 +118,14 @@ async fn look(
         async move { request.send(&host).await }
     };
     let bundle = get(client, "/v1/log/head".into()).await?;
-    let (head, chain) = client.head_and_chain(&bundle, None)?;
+    let (head, chain) = client.head_and_chain(&bundle, None).await?;
     if chain.current().record().epoch() > proposed.committee.epoch() {
         return Ok(Some(chain));
     }
     let first = (*known + 1).max((head.height + 1).saturating_sub(MOST_BLOCKS));
     for height in first..=head.height {
         let bundle = get(client, format!("/v1/log/blocks/{height}")).await?;
-        let block = client.block(&bundle, height)?;
+        let block = client.block(&bundle, height).await?;
         block.ops.iter().for_each(|op| seen.record(proposed, op));
         *known = height;
     }

@@ -79,14 +79,14 @@ async fn next(
     if bundle.is_empty() {
         return Ok(None);
     }
-    let head = client.head(&bundle, known.map(|height| height + 1))?;
+    let head = client.head(&bundle, known.map(|height| height + 1)).await?;
     // The first head comes with its own block only: the log may be long.
     let first = known.map_or(head.height, |known| known + 1).max((head.height + 1).saturating_sub(MOST_BLOCKS));
     let mut blocks = Vec::new();
     for height in first..=head.height {
         let request = HttpRequest::get(&client.server, format!("/v1/log/blocks/{height}"), MAX_BUNDLE, PATIENCE);
         let bundle = request.send(client.host).await?;
-        blocks.push(client.block(&bundle, height)?);
+        blocks.push(client.block(&bundle, height).await?);
     }
     Ok(Some((head, blocks)))
 }

@@ -146,6 +146,7 @@ impl From<SessionError> for Problem {
             | SessionError::Committee(_)
             | SessionError::Chain(_)
             | SessionError::OldEpoch { .. }
+            | SessionError::AnotherCommittee { .. }
             | SessionError::Invalid(_)
             | SessionError::AnotherReceipt { .. }
             | SessionError::OldCertificate { .. } => (StatusCode::BAD_GATEWAY, "invalid".into()),
