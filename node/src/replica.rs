@@ -303,16 +303,18 @@ impl Replica {
         let (runner, context, peers, events) = self.log;
         let keeping_time = peers.keep_time();
         let ordering = runner.run(context, peers.clone(), events);
-        let changing = self.membership.run();
+        let changing = self.membership.clone().run();
+        let fetching_seals = self.membership.fetch_seals();
         let reports = self.link.reports.clone();
         let connecting = self.connections.run(move |trouble| reports.report(Event::Trouble(trouble)));
-        tokio::pin!(upkeep, ordering, changing, keeping_time, connecting);
+        tokio::pin!(upkeep, ordering, changing, fetching_seals, keeping_time, connecting);
         tokio::select! {
             biased;
             () = &mut shutdown => {}
             () = &mut upkeep => {}
             () = &mut ordering => {}
             () = &mut changing => {}
+            () = &mut fetching_seals => {}
             () = &mut keeping_time => {}
             () = &mut connecting => {}
         }

@@ -36,7 +36,7 @@ use crate::receipt::{Receipt, ReceiptError};
 #[cfg(feature = "nodes")]
 use crate::signed_time::TimeSignature;
 #[cfg(feature = "nodes")]
-use crate::statement::{ClaimError, LogHead};
+use crate::statement::{ClaimError, LogHead, StatementId};
 use crate::tree::Parent;
 
 /// Maximum size of a message in bytes.
@@ -53,6 +53,9 @@ pub const MAX_READS: usize = 8;
 pub const MAX_ENDORSE: usize = 256;
 /// Maximum number of refusals in one [`Message::Refusals`].
 pub const MAX_REFUSALS: usize = 1024;
+
+/// Maximum number of identities in one [`Message::SealPart`].
+pub const MAX_SEAL_PART: usize = 8192;
 
 /// A request's number on its link, chosen by the end that asks. 0 is the link itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -278,6 +281,18 @@ pub enum Message {
         path: Vec<TreeHash>,
         block: Box<Block>,
     },
+    #[cfg(feature = "nodes")]
+    AskSeal {
+        stream: Stream,
+        epoch: u64,
+        from: u32,
+    },
+    #[cfg(feature = "nodes")]
+    SealPart {
+        stream: Stream,
+        count: u32,
+        identities: Vec<StatementId>,
+    },
 }
 
 /// A replica's status at a server.
@@ -442,6 +457,10 @@ impl Message {
             Self::AskBlock { .. } => "AskBlock",
             #[cfg(feature = "nodes")]
             Self::LogBlock { .. } => "LogBlock",
+            #[cfg(feature = "nodes")]
+            Self::AskSeal { .. } => "AskSeal",
+            #[cfg(feature = "nodes")]
+            Self::SealPart { .. } => "SealPart",
         }
     }
 }

@@ -3,15 +3,22 @@
 //! The proof has the number of statements, but not the root: it follows from the statement and the path. Like a certificate's root, a wrong
 //! one makes another seal.
 
+#[cfg(feature = "nodes")]
+use crate::chain::CommitteeChain;
 use crate::codec::{DecodeError, Reader, in_range};
 use crate::committee::CommitteeRecord;
 use crate::limits::MAX_SAFE_INTEGER;
 use crate::merkle::{MerkleTree, TreeContexts, TreeHash, path_length, root_from_path};
+#[cfg(feature = "nodes")]
+use crate::statement::Statement;
 use crate::statement::{Seal, StatementId};
 
 const MAGIC: &[u8; 7] = b"vouchsp";
 const VERSION: u8 = 1;
 const TREE: TreeContexts = TreeContexts { leaf: "vouch seal leaf v1", node: "vouch seal node v1" };
+
+/// Maximum number of statements in a seal: until it is signed, their identities are part of the log's state.
+pub const MAX_SEALED: usize = 32_768;
 
 /// The identities of the statements that an epoch certified, ascending, so that the same statements have one root.
 #[derive(Debug)]
@@ -46,6 +53,37 @@ impl SealTree {
     pub fn path(&self, identity: &StatementId) -> Option<SealPath> {
         let index = u32::try_from(self.identities.binary_search(identity).ok()?).ok()?;
         Some(SealPath { count: self.count(), index: index.into(), path: self.tree.as_ref()?.path(index)? })
+    }
+
+    /// The identities, ascending.
+    pub fn identities(&self) -> &[StatementId] {
+        &self.identities
+    }
+
+    /// Whether these are all statements of an epoch's seal, which a committee of the chain names.
+    #[cfg(feature = "nodes")]
+    pub fn is_of(&self, chain: &CommitteeChain, epoch: u64) -> bool {
+        let sealing = epoch.checked_add(1).and_then(|sealing| chain.record(sealing));
+        let (Some(expected), Some(sealed), Some(sealing)) = (chain.seal_of(epoch), chain.record(epoch), sealing) else {
+            return false;
+        };
+        let seal = Seal { epoch, committee: sealed.digest(), count: self.count(), root: self.root() };
+        Statement::new(sealing, seal).id() == expected
+    }
+
+    /// The list of a seal: its identities, ascending, 32 bytes each.
+    pub fn to_list(&self) -> Vec<u8> {
+        self.identities.iter().flat_map(|identity| identity.0).collect()
+    }
+
+    /// Reads the list of a seal. `None` if it is not a whole number of identities, they do not ascend, or they are more than [`MAX_SEALED`].
+    pub fn from_list(bytes: &[u8]) -> Option<Self> {
+        let (identities, rest) = bytes.as_chunks();
+        let is_sorted = identities.is_sorted_by(|one, next| one < next);
+        if !rest.is_empty() || !is_sorted || identities.len() > MAX_SEALED {
+            return None;
+        }
+        Self::new(identities.iter().copied().map(StatementId))
     }
 }
 
@@ -144,6 +182,23 @@ mod tests {
             }
             assert_eq!(tree.path(&all[11]), None);
         }
+    }
+
+    #[test]
+    fn a_list_has_every_identity_once_and_in_order() {
+        let all = identities(5);
+        let tree = SealTree::new(all.iter().copied()).unwrap();
+        let list = tree.to_list();
+        let read = SealTree::from_list(&list).unwrap();
+        assert_eq!((read.identities(), read.root()), (tree.identities(), tree.root()));
+        assert_eq!(SealTree::from_list(&[]).unwrap().count(), 0);
+        let twice = [&list[..32], &list[..32]].concat();
+        let swapped = [&list[32..64], &list[..32]].concat();
+        for bad in [&list[1..], &list[..100], &twice, &swapped] {
+            assert!(SealTree::from_list(bad).is_none());
+        }
+        let too_many: Vec<u8> = (0..=MAX_SEALED as u64).flat_map(|n| [n.to_be_bytes(); 4].concat()).collect();
+        assert!(SealTree::from_list(&too_many).is_none() && SealTree::from_list(&too_many[32..]).is_some());
     }
 
     #[test]

@@ -211,6 +211,8 @@ async fn handoffs(count: u64, seed: u64) -> u64 {
         });
         let epoch = chain.await.current().record().epoch();
         assert_eq!(epoch, number + 1, "exactly one successor");
+        // A server that was killed a moment ago refuses puts until its replicas are back, and a client that it has never served gives up.
+        cluster.nodes.until_connected().await;
         certified.push(put(cluster.nodes.address(), cluster.identity, content(seed ^ number, 100_000)).await);
     }
     cluster.check(&certified).await;

@@ -45,4 +45,5 @@ mod repair;
 mod restarts;
 mod resume;
 mod reuse;
+mod upgrades;
 mod votes;

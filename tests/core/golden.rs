@@ -27,7 +27,7 @@ use vouch_core::message::{
 use vouch_core::peer_frame::{FrameHeader, PeerHello, PeerSession};
 use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::signed_time::TimeQuestion;
-use vouch_core::statement::LogHead;
+use vouch_core::statement::{LogHead, StatementId};
 use vouch_core::tally::Tally;
 use vouch_core::tree::Parent;
 
@@ -210,6 +210,9 @@ fn log_messages(cluster: &TestCommittee) -> Vec<(&'static str, Message)> {
         ("OpProof", Message::OpProof { stream, proof: Box::new(proof) }),
         ("AskBlock", Message::AskBlock { stream, height: 1, head: height }),
         ("LogBlock", Message::LogBlock { stream, path, block: Box::new(block) }),
+        ("AskSeal", Message::AskSeal { stream, epoch: MAX_SAFE_INTEGER, from: 8192 }),
+        ("SealPart", Message::SealPart { stream, count: 8194, identities: vec![StatementId([7; 32]); 2] }),
+        ("SealPart, no statement", Message::SealPart { stream, count: 0, identities: Vec::new() }),
     ]
 }
 

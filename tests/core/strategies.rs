@@ -24,6 +24,7 @@ use vouch_core::message::{
     Message, Read, Stage, Stream,
 };
 use vouch_core::receipt::{NEVER, Receipt};
+use vouch_core::seal::MAX_SEALED;
 use vouch_core::statement::{Handoff, LogHead, StatementId, StoredClaim};
 use vouch_core::tree::{GROUP, MAX_PROOF, Parent};
 
@@ -392,5 +393,12 @@ fn log_message() -> impl Strategy<Value = Message> {
             path,
             block: Box::new(block)
         }),
+        (stream(), safe_integer(), 0..=MAX_SEALED as u32).prop_map(|(stream, epoch, from)| Message::AskSeal {
+            stream,
+            epoch,
+            from
+        }),
+        (stream(), 0..=MAX_SEALED as u32, vec(bytes_of().prop_map(StatementId), 0..9))
+            .prop_map(|(stream, count, identities)| Message::SealPart { stream, count, identities }),
     ]
 }

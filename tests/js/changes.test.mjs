@@ -12,6 +12,7 @@ const folder = new URL("../../target/tmp/changes/", import.meta.url);
 test("certificates of every epoch verify in WebAssembly and by the independent implementation", async () => {
   const files = readdirSync(folder).filter((name) => name.endsWith(".json"));
   const epochs = new Set();
+  let sealed = 0;
   for (const name of files) {
     const { cluster, certificates } = JSON.parse(readFileSync(new URL(name, folder)));
     const verifier = await createVerifier();
@@ -20,10 +21,13 @@ test("certificates of every epoch verify in WebAssembly and by the independent i
       const report = await verifier.verify(question);
       const verdict = independent.verify(question);
       assert.deepEqual([report.verdict, verdict.verdict], ["valid", "valid"], `${name}, ${digest}: ${report.message}; ${JSON.stringify(verdict)}`);
-      epochs.add(JSON.parse(bundle).epochs?.length ?? 0);
+      const parsed = JSON.parse(bundle);
+      epochs.add(parsed.epochs.length);
+      sealed += parsed.sealed === undefined ? 0 : 1;
     }
     verifier.free?.();
   }
   assert.ok(files.length >= 20, `${files.length} files`);
+  assert.ok(sealed > 0, "some of them prove that they are in a seal");
   assert.ok([...epochs].some((count) => count > 1), "some of them have a chain");
 });

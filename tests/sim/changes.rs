@@ -8,12 +8,15 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::sleep;
 use vouch::client::PutLink;
+use vouch::client::http::HttpRequest;
 use vouch::host::Host;
-use vouch_core::bundle::Bundle;
+use vouch_core::bundle::{Bundle, BundleChain};
+use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::{CommitteeRecord, MemberName};
 use vouch_core::link::{NodeKey, NodeSecretKey};
 use vouch_core::log::Op;
 use vouch_core::membership::{AddedMember, CommitteeChange, MembershipOp, NodeVote};
+use vouch_core::seal::{MAX_SEALED, SealTree};
 use vouch_core::session::{LinkOptions, WaitLimit};
 use vouch_core::verify::{Subject, Verdict, Verifier, VerifyOptions};
 
@@ -199,11 +202,17 @@ impl World {
         let options = LinkOptions { trusted: trusted.into(), known, limit };
         let link = PutLink::open_with(&host, &address(server), options).await.expect("a healed server answers");
         let chain = link.known_chain().await.expect("a healed server shows its committees").clone();
+        let seals = self.seals(&host, server, &chain).await;
         let certificates = self.checker.certificates();
         let (mut verifier, mut saved) = (Verifier::new(), BTreeMap::new());
         for certificate in certificates {
             let receipt = certificate.claim.receipt;
-            let bundle = Bundle::new(&certificate, &chain).to_json();
+            let statement = chain.record(certificate.epoch).and_then(|record| certificate.statement(record));
+            let seal = seals.get(&certificate.epoch).zip(statement);
+            let sealed = seal.and_then(|(seal, statement)| seal.path(&statement.id())).map(|path| path.encode());
+            // As `vouch upgrade` writes it.
+            let all = BundleChain::new(&chain, chain.current().record().epoch());
+            let bundle = Bundle { chain: all, sealed, ..Bundle::new(&certificate, &chain) }.to_json();
             let subject = Some(Subject { digest: receipt.digest, length: Some(receipt.length) });
             let now = certificate.claim.issued_at;
             let options =
@@ -221,6 +230,32 @@ impl World {
         let all = json!({ "cluster": trusted.to_string(), "certificates": saved.into_values().collect::<Vec<_>>() });
         std::fs::create_dir_all(saved_certificates()).expect("a folder");
         std::fs::write(saved_certificates().join(format!("{}.json", self.seed)), all.to_string()).expect("a file");
+    }
+
+    /// The statements of every seal that a committee of the chain names, from the members.
+    async fn seals(&mut self, host: &Host, server: Node, chain: &CommitteeChain) -> BTreeMap<u64, SealTree> {
+        let mut seals = BTreeMap::new();
+        for epoch in (0..chain.current().record().epoch()).filter(|epoch| chain.seal_of(*epoch).is_some()) {
+            let end = node::elapsed() + RECOVERY;
+            let seal = loop {
+                let (path, limit) = (format!("/v1/log/seals/{epoch}"), 32 * MAX_SEALED);
+                let list = HttpRequest::get(&address(server), path, limit, Duration::from_secs(30)).send(host).await;
+                match list {
+                    Ok(list) => break SealTree::from_list(&list).filter(|seal| seal.is_of(chain, epoch)),
+                    Err(error) if node::elapsed() > end => {
+                        self.trace.note(format_args!("seal of epoch {epoch}: {error}"));
+                        break None;
+                    }
+                    Err(_) => sleep(TRY_AGAIN).await,
+                }
+            };
+            match seal {
+                Some(seal) => drop(seals.insert(epoch, seal)),
+                None => self.checker.broken(Rule::SealsAreKept, format_args!("nobody has the seal of epoch {epoch}")),
+            }
+        }
+        self.checker.assert_holds();
+        seals
     }
 }
 

@@ -62,6 +62,8 @@ pub enum Rule {
     NextHolds,
     /// A healed cluster can change its committee.
     ChangesEnd,
+    /// Members have the statements of every seal.
+    SealsAreKept,
     /// A replica has saved the founding that it accepted before anybody hears of it, and never forgets it.
     AcceptanceSaved,
     /// A replica keeps a blob that it signed for until the blob expires, by a right clock.

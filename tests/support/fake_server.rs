@@ -1,9 +1,11 @@
 //! A fake server that shows and certifies what the test decides.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
@@ -42,8 +44,13 @@ pub enum Withheld {
 pub struct FakeServer {
     /// `host:port` where it listens.
     pub address: String,
+    /// The lists of seals that it answers over HTTP, by epoch.
+    pub seals: SealLists,
     task: JoinHandle<()>,
 }
+
+/// Lists of seals, by epoch.
+pub type SealLists = Arc<Mutex<BTreeMap<u64, Vec<u8>>>>;
 
 impl FakeServer {
     /// Announces `announced` in its hello, shows committee `shown`, and answers every put with `certify` of its receipt.
@@ -82,15 +89,41 @@ impl FakeServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let certify: Arc<Certify> = Arc::new(certify);
+        let seals = SealLists::default();
+        let lists = seals.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (shown, certify) = (shown.clone(), certify.clone());
+                let (shown, certify, lists) = (shown.clone(), certify.clone(), lists.clone());
                 // the test notices an unexpected end of the link
-                tokio::spawn(async move { serve(stream, withheld, announced, &shown, &*certify).await });
+                tokio::spawn(async move {
+                    match asked_for_seal(&stream).await {
+                        Some(epoch) => send_seal(stream, epoch, &lists).await,
+                        None => serve(stream, withheld, announced, &shown, &*certify).await,
+                    }
+                });
             }
         });
-        Self { address, task }
+        Self { address, seals, task }
     }
+}
+
+/// The epoch, if the first request on a connection is for the list of a seal.
+async fn asked_for_seal(stream: &TcpStream) -> Option<u64> {
+    let mut start = [0; 64];
+    let length = stream.peek(&mut start).await.ok()?;
+    let line = std::str::from_utf8(&start[..length]).ok()?.strip_prefix("GET /v1/log/seals/")?;
+    line.split(' ').next()?.parse().ok()
+}
+
+async fn send_seal(mut stream: TcpStream, epoch: u64, lists: &SealLists) -> Option<()> {
+    let list = lists.lock().unwrap().get(&epoch).cloned();
+    let status = if list.is_some() { "200 OK" } else { "404 Not Found" };
+    let list = list.unwrap_or_default();
+    let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", list.len());
+    // the request has no body, and is shorter than this
+    let _ = stream.read(&mut [0; 4096]).await.ok()?;
+    stream.write_all(&[head.as_bytes(), &list].concat()).await.ok()?;
+    stream.shutdown().await.ok()
 }
 
 /// Accepts the first replica that dials the listener, sends `said`, and returns the failure that the replica sends before it closes.

@@ -18,5 +18,5 @@ mod tests;
 pub use approvals::{Approvals, MAX_PROPOSALS, Proposal};
 pub use duties::{Duty, OwnState};
 pub use running_change::{DecidedSuccessor, NextCommittee, OFFER_TIME, RunningChange};
-pub use sealing::{MAX_SEALED, SEAL_DELAY, Sealing};
+pub use sealing::{SEAL_DELAY, Sealing};
 pub use state::{EpochStart, MAX_STOP_AHEAD, Membership};

@@ -48,7 +48,7 @@ pub(super) enum Command {
     Inspect(InspectArgs),
     /// Find out whether the committees in two bundles contradict each other
     Compare(CompareArgs),
-    /// Add to a bundle the committees that followed since it was made
+    /// Add to a bundle what followed since it was made: committees, and the proof that the seal of its epoch has it
     Upgrade(UpgradeArgs),
     /// Read the cluster's ordered log, verified, or write a note to it
     Log(LogCommandArgs),
@@ -347,6 +347,9 @@ pub(super) struct UpgradeArgs {
     pub(super) server: String,
     #[command(flatten)]
     pub(super) trust: TrustArgs,
+    /// Get a new certificate from the current members, which must still hold the file. Its time is later than that of the old one
+    #[arg(long)]
+    pub(super) renew: bool,
     /// Where to write the bundle [default: in place of the old one]
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,

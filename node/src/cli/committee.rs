@@ -7,7 +7,7 @@ mod proposing;
 mod waiting;
 
 use serde_json::{Value, json};
-use vouch_core::chain::CommitteeChain;
+use vouch_core::chain::{Checkpoint, CommitteeChain};
 use vouch_core::committee::{CommitteeRecord, Member};
 use vouch_core::quorum;
 use vouch_core::report::EpochView;
@@ -69,6 +69,7 @@ fn as_json(chain: &CommitteeChain) -> Value {
         "cluster": chain.cluster(),
         "policy": record.policy().to_string(),
         "epoch": record.epoch(),
+        "checkpoint": Checkpoint::from(chain),
         "committee": record.digest(),
         "size": size(record),
         "members": record.members().iter().map(member).collect::<Vec<_>>(),
@@ -95,6 +96,8 @@ fn print(chain: &CommitteeChain) {
             }
         }
     }
+    // As --checkpoint takes it.
+    row("checkpoint", Checkpoint::from(chain));
     row("members", quorum::tolerance(record.n()));
     for member in record.members() {
         row("", format_args!("{:<24} node {}", member.name, member.node_key));

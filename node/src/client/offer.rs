@@ -75,6 +75,8 @@ enum ByteSource {
     File(Source),
     /// Standard input, a pipe or a device. It is opened and read once: its writer would notice a second reader.
     Once(Option<Box<dyn Read + Send>>),
+    /// Nowhere: the members hold them, so many.
+    Held(u64),
 }
 
 impl Offer {
@@ -123,6 +125,12 @@ impl Offer {
         Self { source, outline: Some(outline), bytes: ByteSource::Memory(bytes) }
     }
 
+    /// Bytes that the members hold, and this end does not.
+    pub(super) fn of_held(digest: Digest, length: u64) -> Self {
+        let source = session::Source::Known { digest, length };
+        Self { source, outline: None, bytes: ByteSource::Held(length) }
+    }
+
     /// The bytes for one attempt; `None` if they can be read only once and were read.
     pub(super) fn content(&mut self, host: &Host) -> Option<OfferedBytes> {
         let host = host.clone();
@@ -138,6 +146,18 @@ impl Offer {
             ByteSource::File(source) => {
                 let source = source.clone();
                 Box::new(move |offset| pieces(&host, move || source.open_at(offset), MAX_CHUNK))
+            }
+            ByteSource::Held(length) => {
+                let length = *length;
+                Box::new(move |offset| {
+                    let (missing, none) = mpsc::channel(1);
+                    if offset < length {
+                        let text = "the members do not hold all of its bytes any more; put the file again";
+                        // Has room: nothing was sent before.
+                        let _ = missing.try_send(Err(io::Error::new(io::ErrorKind::NotFound, text)));
+                    }
+                    none
+                })
             }
             ByteSource::Once(reader) => {
                 let reader = reader.take()?;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use vouch_core::chain::CommitteeChain;
-use vouch_core::digest::ClusterId;
+use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::message::MAX_PUTS;
 use vouch_core::session::{Certified, LinkOptions, NewPut};
 use vouch_core::verify::Trust;
@@ -131,6 +131,16 @@ impl PutLink {
     pub async fn put_bytes(&self, bytes: Bytes, expires_at: u64, renew: bool) -> Result<Certified, ClientError> {
         let offer = Offer::of_bytes(bytes);
         let mut prepared = Prepared::offered(&self.host, "the bytes".to_owned(), offer, expires_at, renew);
+        self.put_again(&mut prepared, |_| {}).await
+    }
+
+    /// Has the current committee certify a blob that its members hold. No byte is sent.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put); [`ClientError::Source`] if the members lack bytes.
+    pub async fn renew(&self, digest: Digest, length: u64, expires_at: u64) -> Result<Certified, ClientError> {
+        let offer = Offer::of_held(digest, length);
+        let mut prepared = Prepared::offered(&self.host, digest.to_string(), offer, expires_at, true);
         self.put_again(&mut prepared, |_| {}).await
     }
 

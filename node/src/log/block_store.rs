@@ -7,6 +7,7 @@
 mod error;
 mod proofs;
 mod reading;
+mod seals;
 mod writing;
 
 use std::path::Path;
@@ -21,6 +22,7 @@ use crate::durable::{Database, Replaced};
 use crate::host::Host;
 pub use error::BlockStoreError;
 pub use reading::{MAX_READ_BLOCKS, MAX_READ_BYTES, MAX_READ_HEADERS, StoredHeights};
+pub use seals::SealPart;
 pub use vouch_node_core::log::state_transfer::KEPT_BLOCKS;
 
 /// Memory for cached and unwritten pages, in bytes: blocks are read in order, and rarely.
@@ -219,6 +221,7 @@ impl BlockStore {
 
 fn prepare(transaction: &WriteTransaction, owner: LogOwner, has_history: bool) -> Result<(), redb::Error> {
     drop(writing::BlockTables::open(transaction)?);
+    drop(transaction.open_table(seals::SEALS)?);
     let mut meta = transaction.open_table(META)?;
     if meta.get(OWNER)?.is_none() {
         meta.insert(OWNER, owner.to_bytes().as_slice())?;

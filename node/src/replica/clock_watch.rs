@@ -239,7 +239,7 @@ impl ClockWatch {
         next
     }
 
-    /// Compares the clocks now. Returns why no time may be signed and nothing deleted, if the clock is in doubt.
+    /// Compares the clocks now. Returns why no time may be signed, if the clock is in doubt.
     pub(super) fn doubt(&self) -> Option<String> {
         let (change, reason) = {
             let mut state = self.state();
@@ -252,6 +252,12 @@ impl ClockWatch {
             self.reports.report(event);
         }
         reason
+    }
+
+    /// Compares the clocks now. Returns whether blobs may be deleted because they have expired.
+    pub(super) fn may_delete(&self) -> bool {
+        self.doubt();
+        self.state().doubt.may_delete()
     }
 
     /// The answer to a member's question: this replica's time, signed. `None` if the asker is not a member, or asks too often.

@@ -10,8 +10,8 @@ mod task;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::mpsc;
 use vouch_core::log::Op;
@@ -26,6 +26,7 @@ use super::context::{OwnIdentity, Reports, Storage};
 use super::peers::{PeerEvents, PeerNetwork};
 use crate::latest::{Follower, Latest};
 use crate::link::Outgoing;
+use crate::log::block_store::BlockStore;
 pub use status::LogStatus;
 use status::SharedStatus;
 
@@ -92,6 +93,8 @@ pub(super) struct ReplicaLog {
     membership: Latest<Option<Arc<Membership>>>,
     status: SharedStatus,
     next_link: AtomicU64,
+    /// Set once the log is open.
+    blocks: OnceLock<Arc<BlockStore>>,
 }
 
 /// The log that is to be run.
@@ -107,7 +110,8 @@ impl ReplicaLog {
         let (calls, queue) = mpsc::channel(CALLS);
         let (ops, own_ops) = mpsc::channel(OWN_OPS);
         let (tip, membership, status) = (Latest::new(None), Latest::new(None), SharedStatus::default());
-        let log = Arc::new(Self { calls, ops, tip, membership, status, next_link: AtomicU64::new(0) });
+        let (next_link, blocks) = (AtomicU64::new(0), OnceLock::new());
+        let log = Arc::new(Self { calls, ops, tip, membership, status, next_link, blocks });
         (log.clone(), LogRunner { log, calls: queue, ops: own_ops })
     }
 
@@ -119,6 +123,11 @@ impl ReplicaLog {
     /// Follows the members' part of the log's state.
     pub(super) fn follow_membership(&self) -> Follower<Option<Arc<Membership>>> {
         self.membership.follow()
+    }
+
+    /// The store of what the log decided. `None` until the log is open.
+    pub(super) fn blocks(&self) -> Option<Arc<BlockStore>> {
+        self.blocks.get().cloned()
     }
 
     /// The state of the log, for the operator.

@@ -5,6 +5,7 @@ mod joining;
 mod pacing;
 mod performing;
 mod reporting;
+mod seal_lists;
 mod stops;
 
 use std::sync::Arc;

@@ -79,8 +79,8 @@ async fn keep_collecting(storage: &Storage, clock: &ClockWatch, every: Duration,
 async fn collect(storage: &Storage, clock: &ClockWatch, timer: &mut CollectionTimer, settling: Duration, grace: u64) {
     // read the clock first: if it jumps from here on, the check for doubt notices
     let wall = storage.host.unix_seconds();
-    let is_in_doubt = clock.doubt().is_some();
-    let next = timer.next(storage.host.monotonic(), is_in_doubt, storage.repairs.progress(wall).lacking);
+    let may_delete = clock.may_delete();
+    let next = timer.next(storage.host.monotonic(), may_delete, storage.repairs.progress(wall).lacking);
     let Some(Collection { ran, sweeps }) = next else { return };
     match storage.store.collect_settled(wall, ran, settling, grace, sweeps).await {
         Ok(collected) if collected.blobs > 0 => {

@@ -4,6 +4,7 @@
 
 mod heads;
 mod requests;
+mod seals;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use super::member_links::MemberLinks;
 use crate::latest::{Follower, Latest};
 pub(super) use heads::certify_heads;
 pub(super) use requests::LogFailure;
+use seals::SealLists;
 
 /// Maximum number of heights that members told and that were not handled yet. More are dropped: each member tells the next one.
 const INPUTS: usize = 1024;
@@ -44,6 +46,7 @@ pub(super) struct ServerLog {
     verifier: Arc<Mutex<Verifier>>,
     /// The turn of the next request.
     turn: AtomicUsize,
+    seals: SealLists,
 }
 
 impl ServerLog {
@@ -51,7 +54,8 @@ impl ServerLog {
     pub(super) fn new(members: MemberLinks, core: Arc<CorePerformer>) -> (Arc<Self>, mpsc::Receiver<LogHeadsInput>) {
         let (inputs, queue) = mpsc::channel(INPUTS);
         let (tips, head, verifier) = (Mutex::default(), Latest::new(None), Arc::default());
-        (Arc::new(Self { members, core, inputs, tips, head, verifier, turn: AtomicUsize::new(0) }), queue)
+        let (turn, seals) = (AtomicUsize::new(0), SealLists::default());
+        (Arc::new(Self { members, core, inputs, tips, head, verifier, turn, seals }), queue)
     }
 
     /// A member told the height of its log.

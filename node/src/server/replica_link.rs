@@ -304,7 +304,8 @@ async fn read(
             | Message::OpDecided { stream, .. }
             | Message::LogHead { stream, .. }
             | Message::OpProof { stream, .. }
-            | Message::LogBlock { stream, .. } => *stream,
+            | Message::LogBlock { stream, .. }
+            | Message::SealPart { stream, .. } => *stream,
             Message::Founding(_) | Message::Acceptances { .. } | Message::Refusals(_) => {
                 if let Err(error) = context.foundings.handle(&hello.node_key, message).await {
                     return error;

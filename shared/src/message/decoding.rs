@@ -5,15 +5,16 @@ use bytes::Bytes;
 
 use super::epochs::read_epochs;
 use super::layout::{
-    ACCEPTANCES, ALL, ARCHIVE, ASK_BLOCK, ASK_LOG_HEAD, ASK_OP_PROOF, ASK_TIME, AUTH, BLOB, BLOB_HEADER, CANCEL,
-    CERTIFIED, CHUNK, CLUSTER, ENDORSE, EPOCHS, FAILED, FIND_CERTIFICATE, FOUND_CERTIFICATE, FOUNDING, JOIN, LIST,
-    LISTED, LOCATE, LOCATED, LOG_BLOCK, LOG_HEAD, LOG_TIP, MISSED, NOT_FROM_ASKER, OFFERED, OP_DECIDED, OP_PROOF, OWN,
-    PEER, PROGRESS, PROPOSE, PUT, PUT_END, READ, READY, REFUSALS, RENEW, REPLICA_STATUS, SIGNED_TIME, STORED,
-    SUBMIT_OP, VOTE,
+    ACCEPTANCES, ALL, ARCHIVE, ASK_BLOCK, ASK_LOG_HEAD, ASK_OP_PROOF, ASK_SEAL, ASK_TIME, AUTH, BLOB, BLOB_HEADER,
+    CANCEL, CERTIFIED, CHUNK, CLUSTER, ENDORSE, EPOCHS, FAILED, FIND_CERTIFICATE, FOUND_CERTIFICATE, FOUNDING, JOIN,
+    LIST, LISTED, LOCATE, LOCATED, LOG_BLOCK, LOG_HEAD, LOG_TIP, MISSED, NOT_FROM_ASKER, OFFERED, OP_DECIDED, OP_PROOF,
+    OWN, PEER, PROGRESS, PROPOSE, PUT, PUT_END, READ, READY, REFUSALS, RENEW, REPLICA_STATUS, SEAL_PART, SIGNED_TIME,
+    STORED, SUBMIT_OP, VOTE,
 };
 use super::{
     ClusterMessage, Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, MAX_BLOB, MAX_CHUNK,
-    MAX_DETAIL, MAX_ENDORSE, MAX_MESSAGE, MAX_REFUSALS, Message, MessageError, Read, ReplicaStatus, Stage, Stream,
+    MAX_DETAIL, MAX_ENDORSE, MAX_MESSAGE, MAX_REFUSALS, MAX_SEAL_PART, Message, MessageError, Read, ReplicaStatus,
+    Stage, Stream,
 };
 use crate::bls::{AggregateSignature, Possession, VoteKey, VoteSignature};
 use crate::certificate::{Certificate, Signers};
@@ -31,9 +32,11 @@ use crate::log::{Block, MAX_LOG_PATH, Op, OpId, OpProof};
 use crate::merkle::TreeHash;
 use crate::receipt::Receipt;
 #[cfg(feature = "nodes")]
+use crate::seal::MAX_SEALED;
+#[cfg(feature = "nodes")]
 use crate::signed_time::TimeSignature;
 #[cfg(feature = "nodes")]
-use crate::statement::{Body, LogHead};
+use crate::statement::{Body, LogHead, StatementId};
 use crate::tree::{GROUP, MAX_PROOF, Parent};
 
 impl Message {
@@ -273,6 +276,23 @@ impl Message {
                 in_range("number of hashes in the block's path", count.into(), 0, MAX_LOG_PATH as u64)?;
                 let path = (0..count).map(|_| reader.array("path").map(TreeHash)).collect::<Result<_, _>>()?;
                 Self::LogBlock { stream, path, block: Box::new(Block::decode(reader.rest())?) }
+            }
+            #[cfg(feature = "nodes")]
+            ASK_SEAL => {
+                let (stream, epoch) = (read_stream(&mut reader)?, reader.safe_u64("epoch")?);
+                let from = reader.u32("first statement of a seal")?;
+                in_range("first statement of a seal", from.into(), 0, MAX_SEALED as u64)?;
+                Self::AskSeal { stream, epoch, from }
+            }
+            #[cfg(feature = "nodes")]
+            SEAL_PART => {
+                let (stream, count) = (read_stream(&mut reader)?, reader.u32("count of a seal")?);
+                in_range("count of a seal", count.into(), 0, MAX_SEALED as u64)?;
+                let number = reader.u16("number of statements")?;
+                in_range("number of statements", number.into(), 0, MAX_SEAL_PART as u64)?;
+                let identities =
+                    (0..number).map(|_| reader.array("statement").map(StatementId)).collect::<Result<_, _>>()?;
+                Self::SealPart { stream, count, identities }
             }
             tag => return Err(MessageError::UnknownTag(tag)),
         };

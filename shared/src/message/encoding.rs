@@ -5,11 +5,11 @@ use bytes::Bytes;
 
 use super::epochs::write_epochs;
 use super::layout::{
-    ACCEPTANCES, ALL, ARCHIVE, ASK_BLOCK, ASK_LOG_HEAD, ASK_OP_PROOF, ASK_TIME, AUTH, BLOB, BLOB_HEADER, CANCEL,
-    CERTIFIED, CHUNK, CHUNK_HEADER, CLUSTER, ENDORSE, FAILED, FIND_CERTIFICATE, FOUND_CERTIFICATE, FOUNDING, JOIN,
-    LIST, LISTED, LOCATE, LOCATED, LOG_BLOCK, LOG_HEAD, LOG_TIP, MISSED, NOT_FROM_ASKER, OFFERED, OP_DECIDED, OP_PROOF,
-    OWN, PEER, PROGRESS, PROPOSE, PUT, PUT_END, READ, READY, REFUSALS, RENEW, REPLICA_STATUS, SIGNED_TIME, STORED,
-    SUBMIT_OP, VOTE,
+    ACCEPTANCES, ALL, ARCHIVE, ASK_BLOCK, ASK_LOG_HEAD, ASK_OP_PROOF, ASK_SEAL, ASK_TIME, AUTH, BLOB, BLOB_HEADER,
+    CANCEL, CERTIFIED, CHUNK, CHUNK_HEADER, CLUSTER, ENDORSE, FAILED, FIND_CERTIFICATE, FOUND_CERTIFICATE, FOUNDING,
+    JOIN, LIST, LISTED, LOCATE, LOCATED, LOG_BLOCK, LOG_HEAD, LOG_TIP, MISSED, NOT_FROM_ASKER, OFFERED, OP_DECIDED,
+    OP_PROOF, OWN, PEER, PROGRESS, PROPOSE, PUT, PUT_END, READ, READY, REFUSALS, RENEW, REPLICA_STATUS, SEAL_PART,
+    SIGNED_TIME, STORED, SUBMIT_OP, VOTE,
 };
 use super::{Failed, ListFilter, ListPage, ListSource, Message, Stream};
 use crate::bls::VoteSignature;
@@ -283,6 +283,16 @@ impl Message {
                 let count = u8::try_from(path.len()).unwrap_or(u8::MAX);
                 let writer = Writer::new(LOG_BLOCK, 5 + 32 * path.len() + block.len()).stream(*stream).u8(count);
                 path.iter().fold(writer, |writer, hash| writer.bytes(&hash.0)).bytes(&block).finish()
+            }
+            #[cfg(feature = "nodes")]
+            Self::AskSeal { stream, epoch, from } => {
+                Writer::new(ASK_SEAL, 16).stream(*stream).u64(*epoch).u32(*from).finish()
+            }
+            #[cfg(feature = "nodes")]
+            Self::SealPart { stream, count, identities } => {
+                let writer = Writer::new(SEAL_PART, 10 + 32 * identities.len()).stream(*stream);
+                let writer = writer.u32(*count).count(identities.len());
+                identities.iter().fold(writer, |writer, identity| writer.bytes(&identity.0)).finish()
             }
         }
     }

@@ -7,7 +7,7 @@ use vouch_core::bls::VoteSignature;
 use vouch_core::committee::{Committee, CommitteeRecord};
 use vouch_core::link::NodeKey;
 use vouch_core::membership::{CertifiedStatement, SignedNodeVote};
-use vouch_core::seal::SealTree;
+use vouch_core::seal::{MAX_SEALED, SealTree};
 use vouch_core::statement::{Seal, Statement, StatementId};
 use vouch_core::tally::Tally;
 
@@ -16,8 +16,6 @@ use crate::log::state_machine::BlockContext;
 
 /// The time from the closing of an epoch to its seal, in seconds. Votes for its statements are given until 60 s after the closing.
 pub const SEAL_DELAY: u64 = 120;
-/// Maximum number of statements in a seal: their identities are part of the log's state until it is signed.
-pub const MAX_SEALED: usize = 32_768;
 
 /// The seal of an epoch, from its handoff on.
 #[derive(Debug, Clone)]

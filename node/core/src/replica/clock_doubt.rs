@@ -157,6 +157,8 @@ pub struct ClockDoubt {
     is_settled: bool,
     /// Number of members that agreed with the last question.
     agreed: usize,
+    /// Whether f + 1 others have agreed since the start, and since the last jump.
+    is_confirmed: bool,
 }
 
 impl ClockDoubt {
@@ -172,6 +174,7 @@ impl ClockDoubt {
             is_called: false,
             is_settled: false,
             agreed: 0,
+            is_confirmed: false,
         }
     }
 
@@ -180,6 +183,7 @@ impl ClockDoubt {
         self.others = n.saturating_sub(1);
         self.needed = usize::from(quorum::tolerated_faults(n)) + 1;
         self.is_called = true;
+        self.is_confirmed = false;
     }
 
     /// Whether there are members to ask.
@@ -190,6 +194,12 @@ impl ClockDoubt {
     /// Why the clock is in doubt, if it is.
     pub fn doubt(&self) -> Option<&DoubtReason> {
         self.doubt.as_ref()
+    }
+
+    /// Whether blobs may be deleted because they have expired. While nobody has confirmed the clock, that waits: after a start, it may be
+    /// wrong without a jump, and the others may be out of reach.
+    pub fn may_delete(&self) -> bool {
+        self.doubt.is_none() && (self.is_confirmed || !self.has_others())
     }
 
     /// Number of other members that agreed with the last question, and number needed.
@@ -247,7 +257,7 @@ impl ClockDoubt {
             // answers to them would be judged by another clock
             self.questions.clear();
             self.is_called = true;
-            self.agreed = 0;
+            (self.agreed, self.is_confirmed) = (0, false);
             return self.begin(DoubtReason::Jumped(difference));
         }
         let keeps_step = now.running >= self.anchor.running.saturating_add(KEEPS_STEP);
@@ -284,6 +294,7 @@ impl ClockDoubt {
                 self.is_settled |= is_last;
                 // There was no jump since the question: it would have closed the question.
                 self.anchor = now;
+                self.is_confirmed = true;
                 self.end(agreeing)
             }
             None => change,

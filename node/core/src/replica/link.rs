@@ -205,6 +205,9 @@ impl<J> ReplicaLink<J> {
             Message::AskBlock { stream, height, head } => {
                 self.out.push(Output::LogCall(stream, LogCall::Block { height, head }));
             }
+            Message::AskSeal { stream, epoch, from } => {
+                self.out.push(Output::LogCall(stream, LogCall::Seal { epoch, from }));
+            }
             Message::SignedTime { stream, member, time, signature } => {
                 self.out.push(Output::TimeAnswer(stream, member, time, signature));
             }

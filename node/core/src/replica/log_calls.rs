@@ -31,6 +31,13 @@ pub enum LogCall {
         /// The height of the head.
         head: u64,
     },
+    /// Statements of an epoch's seal, in order.
+    Seal {
+        /// The sealed epoch.
+        epoch: u64,
+        /// The place of the first statement.
+        from: u32,
+    },
 }
 
 /// Who waits for an op.

@@ -1,6 +1,8 @@
 //! The store of decided blocks.
 
 use redb::{ReadableTable, TableDefinition};
+use vouch_core::seal::SealTree;
+use vouch_core::statement::StatementId;
 
 use super::super::block_store::{AppliedState, BlockStore, BlockStoreError, MAX_READ_BLOCKS};
 use super::*;
@@ -145,4 +147,52 @@ fn changed_rows_are_damaged() {
         store.database().commit_and_wait(change).unwrap();
     }
     intact(None);
+}
+
+#[test]
+fn the_statements_of_seals_are_kept_for_ever_and_read_in_parts() {
+    let disk = empty();
+    let store = open(&disk, 1);
+    let seal = |count: u32| {
+        SealTree::new((0..count).map(|number| StatementId(*blake3::hash(&number.to_le_bytes()).as_bytes()))).unwrap()
+    };
+    let many = seal(9000);
+    store.keep_seal(0, &many).unwrap();
+    store.keep_seal(1, &seal(0)).unwrap();
+    store.commit(&[block(1), block(2), block(3)], &state(3)).unwrap();
+    drop(store);
+    let store = open(&disk, 1);
+    let part = |from: u32| store.seal_part(0, from).unwrap().unwrap();
+    let (first, second) = (part(0), part(8192));
+    assert_eq!((first.count, first.identities.len(), second.identities.len()), (9000, 8192, 808));
+    assert_eq!([first.identities, second.identities].concat(), many.identities());
+    assert_eq!((part(9000).identities.len(), part(u32::MAX).count), (0, 9000));
+    assert_eq!(store.seal_part(1, 0).unwrap().map(|part| (part.count, part.identities)), Some((0, Vec::new())));
+    assert_eq!(store.seal_part(2, 0).unwrap(), None);
+    assert_eq!([0, 1, 2].map(|epoch| store.has_seal(epoch).unwrap()), [true, true, false]);
+}
+
+/// A damaged list counts as missing, so that it is fetched again.
+#[test]
+fn a_damaged_list_of_a_seal_is_not_there() {
+    let store = open(&empty(), 1);
+    let seal = SealTree::new([StatementId([1; 32]), StatementId([2; 32])]).unwrap();
+    store.keep_seal(7, &seal).unwrap();
+    let table = TableDefinition::<u64, &[u8]>::new("log_seals");
+    let size = 16 + 64;
+    for position in 0..size {
+        let damage = |transaction: &redb::WriteTransaction| {
+            let mut rows = transaction.open_table(table)?;
+            let mut row = rows.get(7)?.unwrap().value().to_vec();
+            assert_eq!(row.len(), size);
+            row[position] ^= 1;
+            rows.insert(7, &*row)?;
+            Ok(())
+        };
+        store.database().commit_and_wait(damage).unwrap();
+        assert!(matches!(store.seal_part(7, 0), Err(BlockStoreError::Damaged { row: "seal", height: 7, .. })));
+        assert!(!store.has_seal(7).unwrap());
+        store.keep_seal(7, &seal).unwrap();
+        assert!(store.has_seal(7).unwrap());
+    }
 }

@@ -12,7 +12,7 @@ use vouch_core::statement::{LogHead, Statement};
 use vouch_node_core::replica::log_calls::{LogCall, OpCaller};
 
 use super::{LogContext, busy};
-use crate::log::block_store::{BlockStore, BlockStoreError};
+use crate::log::block_store::{BlockStore, BlockStoreError, SealPart};
 use crate::store::StoreError;
 
 /// Maximum number of answers that are being made.
@@ -122,6 +122,12 @@ impl AnswerContext {
                 let missing = || not_found(format!("block {height} is not kept here, or is above height {head}"));
                 let (block, path) = found.ok_or_else(missing)?;
                 Message::LogBlock { stream, path, block: Box::new(block) }
+            }
+            LogCall::Seal { epoch, from } => {
+                let found = self.on_disk(move |blocks| Ok(blocks.seal_part(epoch, from)?)).await?;
+                let missing = || not_found(format!("the statements of the seal of epoch {epoch} are not here"));
+                let SealPart { count, identities } = found.ok_or_else(missing)?;
+                Message::SealPart { stream, count, identities }
             }
         };
         Ok(Answer::Reply(caller, message))

@@ -76,6 +76,8 @@ pub(super) async fn open(
     }
     let nodes = nodes_of(core.applied().machine().membership(), chain);
     network.join(context.identity.keys.node.clone(), chain.cluster(), nodes.clone());
+    // Set once: the log opens once in a process.
+    let _ = log.blocks.set(disk.blocks().clone());
     let answers = Answers::new(context.clone(), chain.cluster(), disk.blocks().clone());
     let (reads, read) = mpsc::channel(super::task::READS);
     let mut task = LogTask {

@@ -65,6 +65,7 @@ impl MembershipContext {
             }
             Duty::ReportCertificates { is_turn } => return self.report_certificates(state, is_turn).await,
             Duty::SignSeal(statement) => {
+                self.keep_seal(state).await?;
                 let signature = self.sign_once(*statement, epoch).await?;
                 MembershipOp::SignSeal { node_key, signature }
             }

@@ -28,8 +28,6 @@ use crate::server::put_performer::PutService;
 
 /// An uploaded page must not run in the server's origin.
 const SANDBOX: HeaderValue = HeaderValue::from_static("sandbox; default-src 'none'");
-/// The bytes of a digest never change.
-const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// The bytes, or the range of them that the request is for.
@@ -124,7 +122,7 @@ fn described(mut response: Response<Body>, digest: Digest, tag: &str, caller: &C
 fn as_data(headers: &mut HeaderMap, caller: &Caller) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, reply::NOSNIFF);
     headers.insert(header::CONTENT_SECURITY_POLICY, SANDBOX);
-    headers.insert(header::CACHE_CONTROL, FOR_EVER);
+    headers.insert(header::CACHE_CONTROL, reply::IMMUTABLE);
     headers.insert(RESOURCE_POLICY, caller.resource_policy());
 }
 

@@ -90,6 +90,16 @@ pub(super) async fn block(
     context.bundle(BundleType::LogBlock, &name, headers, encode).await
 }
 
+/// The list of an epoch's seal: its statements, 32 bytes each. It never changes.
+pub(super) async fn seal(context: &LogContext, name: &str, connection: &Connection) -> Result<Response<Body>, Problem> {
+    let epoch = height(name).ok_or_else(|| Problem::bad_request(format!("{:?} is not an epoch", cut(name))))?;
+    let _permit = context.claim(&context.reads, connection)?;
+    let list = context.log.seal_list(epoch).await?;
+    let mut response = reply::whole(StatusCode::OK, "application/octet-stream", list);
+    response.headers_mut().insert(header::CACHE_CONTROL, reply::IMMUTABLE);
+    Ok(response)
+}
+
 /// Submits the op in the body, and answers its bundle once it is decided and certified. The same op again has the same result.
 pub(super) async fn submit(
     context: &LogContext,

@@ -12,6 +12,8 @@ use hyper::{Response, StatusCode};
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 pub(super) const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
+/// For responses that never change.
+pub(super) const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// For responses that may change at any time.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub(super) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");

@@ -39,6 +39,7 @@ enum Resource<'a> {
     LogOps,
     LogOp(&'a str),
     LogBlock(&'a str),
+    LogSeal(&'a str),
     Cluster,
     Health,
     Readiness,
@@ -64,6 +65,7 @@ impl<'a> Resource<'a> {
                 .or_else(|| under("/v1/certificates/", "").map(Self::Certificate))
                 .or_else(|| under("/v1/log/ops/", "").map(Self::LogOp))
                 .or_else(|| under("/v1/log/blocks/", "").map(Self::LogBlock))
+                .or_else(|| under("/v1/log/seals/", "").map(Self::LogSeal))
                 .unwrap_or(Self::Page),
         }
     }
@@ -80,7 +82,8 @@ impl<'a> Resource<'a> {
             | Self::Cluster
             | Self::LogHead
             | Self::LogOp(_)
-            | Self::LogBlock(_) => "GET, HEAD, OPTIONS",
+            | Self::LogBlock(_)
+            | Self::LogSeal(_) => "GET, HEAD, OPTIONS",
             Self::Health | Self::Readiness | Self::Page => "GET, HEAD",
         }
     }
@@ -150,6 +153,7 @@ async fn route(
         Resource::LogHead if is_read => log::head(&context.log, query(&request), request.headers()).await,
         Resource::LogOp(name) if is_read => log::op(&context.log, name, request.headers(), &connection).await,
         Resource::LogBlock(name) if is_read => log::block(&context.log, name, request.headers(), &connection).await,
+        Resource::LogSeal(name) if is_read => log::seal(&context.log, name, &connection).await,
         Resource::LogOps if method == Method::POST => {
             caller.admit()?;
             Box::pin(log::submit(&context.log, query(&request), body, &connection)).await
@@ -194,6 +198,8 @@ mod tests {
             ("/v1/log/ops", Resource::LogOps),
             ("/v1/log/ops/abc", Resource::LogOp("abc")),
             ("/v1/log/blocks/12", Resource::LogBlock("12")),
+            ("/v1/log/seals/0", Resource::LogSeal("0")),
+            ("/v1/log/seals/0/1", Resource::Page),
             ("/v1/log", Resource::Page),
             ("/v1/log/blocks", Resource::Page),
             ("/v1/log/ops/a/b", Resource::Page),

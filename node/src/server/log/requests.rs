@@ -34,11 +34,11 @@ pub(in crate::server) struct ProvedBlock {
 }
 
 impl LogFailure {
-    fn new(code: Code, detail: impl Into<String>) -> Self {
+    pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into() }
     }
 
-    fn nobody() -> Self {
+    pub(super) fn nobody() -> Self {
         Self::new(Code::NotEnoughReplicas, "no member with a running log is connected")
     }
 
@@ -153,7 +153,7 @@ impl ServerLog {
         Err(failure)
     }
 
-    fn chain(&self) -> Result<CommitteeChain, LogFailure> {
+    pub(super) fn chain(&self) -> Result<CommitteeChain, LogFailure> {
         self.members.chain().ok_or_else(|| LogFailure::new(Code::NoCommittee, "there is no committee yet"))
     }
 
@@ -162,7 +162,7 @@ impl ServerLog {
     }
 
     /// Sends a member a request, and waits for its answer until `until`.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         member: u16,
         stream: Stream,
@@ -186,6 +186,6 @@ impl ServerLog {
     }
 }
 
-fn unexpected(got: &Message) -> LogFailure {
+pub(super) fn unexpected(got: &Message) -> LogFailure {
     LogFailure::new(Code::Unexpected, format!("a member answered with {}", got.name()))
 }

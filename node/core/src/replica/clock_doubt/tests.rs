@@ -293,6 +293,33 @@ impl ClockWorld {
 }
 
 #[test]
+fn nothing_is_deleted_before_f_plus_one_others_have_confirmed_the_clock() {
+    // wrong from the start, so there is no jump
+    let mut clocks = Clocks { running: 1000, off: 4000 };
+    let mut doubt = ClockDoubt::new(clocks.read());
+    doubt.join(4);
+    round(&mut doubt, clocks, 1, &[(1, clocks.shown())]);
+    assert!(doubt.doubt().is_none() && !doubt.may_delete());
+    clocks.off = 0;
+    clocks.pass(15);
+    round(&mut doubt, clocks, 2, &[(1, clocks.truth())]);
+    assert!(!doubt.may_delete());
+    clocks.pass(15);
+    round(&mut doubt, clocks, 3, &[(1, clocks.truth()), (2, clocks.truth())]);
+    assert!(doubt.may_delete());
+    clocks.pass(86_400);
+    doubt.observe(clocks.read());
+    assert!(doubt.may_delete(), "it keeps step");
+    doubt.join(4);
+    assert!(!doubt.may_delete(), "others are asked about it now");
+    round(&mut doubt, clocks, 4, &[(1, clocks.truth()), (2, clocks.truth())]);
+    clocks.off = 100;
+    doubt.observe(clocks.read());
+    assert!(!doubt.may_delete());
+    assert!(ClockDoubt::new(clocks.read()).may_delete(), "there is nobody to ask");
+}
+
+#[test]
 fn f_liars_cannot_stop_a_replica_whose_clock_is_right() {
     for seed in 0..2000 {
         let mut world = ClockWorld::new(seed, 0);
