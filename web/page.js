@@ -1,6 +1,7 @@
 // The page: what index.html is wired of.
 import { Engine } from "./engine/engine.js";
 import { formatFragment, parseFragment } from "./logic/address.js";
+import { examineOfLog } from "./logic/examine.js";
 import { createMemory } from "./logic/memory.js";
 import { LogWatch } from "./logic/log_watch.js";
 import { Player } from "./logic/player.js";
@@ -41,7 +42,7 @@ const server = new Server({ page: origin, own, fetch: (...args) => fetch(...args
 const log = new LogWatch({
   fetch: (...args) => fetch(...args),
   limits,
-  judge: (question, options) => engine.run("judgeOfLog", { kind: "head", ...question }, options),
+  judge: async (question, { signal }) => (await examineOfLog({ engine, kind: "head", judgingOf: (...args) => trust.judgingOf(...args), ...question, signal })).report,
 });
 // Nothing is registered before somebody wants to play something.
 const player = new Player({

@@ -219,7 +219,7 @@ const onProgress = (progress: PutProgress): number | null => {
     case "hashing": return progress.done / progress.total;
     case "sending": return progress.total;
     case "member": return progress.state === "voted" ? progress.member : null;
-    case "committee": return progress.members.length;
+    case "committee": return progress.checkpoint.length + progress.epoch + progress.members.length;
     case "hashed": return progress.digest.length;
     case "resuming": return progress.offset / progress.total;
     case "lost": return progress.retry_in;
@@ -242,10 +242,11 @@ const onGetProgress = (progress: GetProgress): number | null => {
     default: { const never: never = progress; return never; }
   }
 };
-const got = await get("…", { server: "host:1", cluster: null, length: 1, range: "0-9", retry: 600, onWaiting: (now) => now(), onProgress: onGetProgress, sink: { async write(bytes: Uint8Array) { void bytes; } } });
+const got = await get("…", { server: "host:1", cluster: null, checkpoint: stored.checkpoint, length: 1, range: "0-9", retry: 600, onWaiting: (now) => now(), onProgress: onGetProgress, sink: { async write(bytes: Uint8Array) { void bytes; } } });
 const blob: Blob | undefined = got.blob;
+await put(new Uint8Array(), { server: "host:1", cluster: null, checkpoint: got.checkpoint });
 try { await get(new Uint8Array(32), { server: "host:1", cluster: null }); } catch (error) {
-  if (error instanceof ServerError && error.code === "invalid") void [error.check, error.expected, error.got, error.members[0], error.canRetry];
+  if (error instanceof ServerError && ["invalid", "old-epoch", "another-committee"].includes(error.code)) void [error.check, error.expected, error.got, error.members[0], error.canRetry];
 }
 void [valid, issued, from, blob, most, members];
 try { await inspect(""); } catch (error) { if (error instanceof BundleError) void error.report.message; }

@@ -18,16 +18,19 @@ describe("attempts", () => {
   before(() => initClient()); // the module's instance is the package's
 
   test("a server that was never reached is not tried again", () => {
-    const attempts = new Attempts(IDENTITY, 60);
+    const attempts = new Attempts(IDENTITY, undefined, 60);
     for (const fault of ["link", "refusal", "no-holder", "permanent", "?"]) assert.equal(attempts.pause(fault, 0, 0), undefined, fault);
   });
 
   test("the limit of the retries also limits the time to connect", () => {
-    const deadline = (limit) => new Attempts(undefined, limit).connectDeadline();
+    const deadline = (limit) => new Attempts(undefined, undefined, limit).connectDeadline();
     assert.deepEqual([undefined, 60, 4, 0, Infinity].map(deadline), [10_000, 10_000, 5000, 10_000, 10_000]);
   });
 
-  test("an identity must be one", () => assert.throws(() => new Attempts("no identity", 60), TypeError));
+  test("an identity must be one, and a checkpoint, too", () => {
+    assert.throws(() => new Attempts("no identity", undefined, 60), TypeError);
+    assert.throws(() => new Attempts(IDENTITY, IDENTITY, 60), TypeError);
+  });
 });
 
 describe("a wait", () => {

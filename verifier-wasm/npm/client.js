@@ -1,5 +1,5 @@
 // Puts and gets. This code reads the file and opens the socket; the wasm module decides.
-import { digestBytes, expectText, expectType, given } from "./api.js";
+import { checkTrust, digestBytes, expectText, expectType, given } from "./api.js";
 import { chunksOf, kindOf, lengthOf } from "./bytes.js";
 import { faultOf, linkAddress, openLink, ServerError } from "./link.js";
 import { blobSink, createWriter } from "./sink.js";
@@ -12,11 +12,12 @@ const now = () => Math.floor(Date.now() / 1000);
 function checkServer(options) {
   if (!given(options.server)) throw new TypeError("server: expected HOST:PORT or a URL, got nothing");
   if (options.cluster === undefined) throw new TypeError("cluster: expected the identity that you trust, or null to take the server's; got nothing");
-  expectText("cluster", options.cluster, "; give its base58 or hex text");
+  checkTrust(options);
   expectType("onProgress", options.onProgress, "function");
   options.signal?.throwIfAborted();
   expectType("onWaiting", options.onWaiting, "function");
-  return { address: linkAddress(options.server), cluster: options.cluster ?? undefined, tell: options.onProgress ?? (() => {}) };
+  const { server, cluster, checkpoint, onProgress } = options;
+  return { address: linkAddress(server), cluster: cluster ?? undefined, checkpoint: checkpoint ?? undefined, tell: onProgress ?? (() => {}) };
 }
 
 // Seconds since 1970; undefined for never.
@@ -80,7 +81,7 @@ export function createClient(wasm, openSocket, verify) {
   }
 
   // One attempt of a put, on a link of its own.
-  async function putOnce({ file, stream, subject, total, options, tell, attempts, address, cluster, expires, salt, began }) {
+  async function putOnce({ file, stream, subject, total, options, tell, attempts, address, cluster, checkpoint, expires, salt, began }) {
     tell({ stage: "connecting" });
     const link = await open(address, attempts.connectDeadline(), options.signal);
     let session;
@@ -107,15 +108,16 @@ export function createClient(wasm, openSocket, verify) {
         const uploading = upload(wasm, session, stream ?? chunksOf(file, from), progress, () => hasEnded);
         uploading.catch(fail);
       }
-      const { bundle, cluster: shown, server, digest, length, reused, resumed_from } = await certifying;
+      const { bundle, cluster: shown, checkpoint: newest, server, digest, length, reused, resumed_from } = await certifying;
       // The certificate may arrive before the upload has seen the socket's buffer empty.
       if (isSending && told !== session.sent()) progress();
-      const report = await verify({ bundle, cluster: cluster ?? shown, digest, length });
+      // The link has verified all committees. From the checkpoint on, one signature is enough, and not one for each epoch.
+      const report = await verify({ bundle, cluster: cluster ?? shown, checkpoint, digest, length });
       if (report.verdict !== "valid") {
         const { check, expected, got, message } = report;
         throw new ServerError({ code: "invalid", check, expected, got, message });
       }
-      return { bundle, report, cluster: shown, server, reused, resumed_from };
+      return { bundle, report, cluster: shown, checkpoint: newest, server, reused, resumed_from };
     } catch (error) {
       // If only the link is lost, the replicas keep the received bytes for the retry. A session that failed by itself has told the server.
       if (faultOf(error) === "permanent") session?.cancel(error.code === "source");
@@ -129,17 +131,17 @@ export function createClient(wasm, openSocket, verify) {
   }
 
   async function put(file, options) {
-    const { address, cluster, tell } = checkServer(options);
+    const { address, cluster, checkpoint, tell } = checkServer(options);
     expectType("renew", options.renew, "boolean");
     const expires = expiryOf(options.expires);
-    const attempts = new wasm.Attempts(cluster, retryOf(options.retry));
+    const attempts = new wasm.Attempts(cluster, checkpoint, retryOf(options.retry));
     const total = lengthOf(file);
     // A stream cannot be read again, so it is not retried.
     const stream = total === undefined ? chunksOf(file) : undefined;
     const subject = stream === undefined ? await hashed(wasm, file, total, tell, options.signal) : undefined;
 
     // All attempts have the same salt, so a certificate that is made after its link was lost still belongs to this put.
-    const about = { file, stream, subject, total, options, tell, attempts, address, cluster, expires, salt: random(16), began: now() };
+    const about = { file, stream, subject, total, options, tell, attempts, address, cluster, checkpoint, expires, salt: random(16), began: now() };
     try {
       return await repeat(() => putOnce(about), attempts, stream === undefined, tell, options);
     } finally {
@@ -168,9 +170,9 @@ export function createClient(wasm, openSocket, verify) {
       });
       session = new wasm.Get(link.socket, listener, attempts, resumable, random(32));
       link.watch(session);
-      const { cluster } = await first("verified");
+      const { cluster, checkpoint } = await first("verified");
       await orAborted(writer.ended(), signal);
-      return cluster;
+      return { cluster, checkpoint };
     } finally {
       link.close();
       if (session !== undefined) {
@@ -182,7 +184,7 @@ export function createClient(wasm, openSocket, verify) {
   }
 
   async function get(digest, options) {
-    const { address, cluster, tell } = checkServer(options);
+    const { address, cluster, checkpoint, tell } = checkServer(options);
     const { signal, length, range } = options;
     expectType("length", length, "number");
     expectText("range", range, "; give it as \"0-1023\", \"500-\" or \"-500\"");
@@ -190,7 +192,7 @@ export function createClient(wasm, openSocket, verify) {
     const wanted = digestBytes(wasm, digest);
     const sink = options.sink ?? blobSink();
     const resumable = new wasm.ResumableGet(wanted, length ?? undefined, range ?? undefined);
-    const attempts = new wasm.Attempts(cluster, retry);
+    const attempts = new wasm.Attempts(cluster, checkpoint, retry);
 
     const received = { file: undefined, done: 0 }; // the verified length and the whole range; the number of bytes passed to the sink
     const about = { resumable, received, writer: createWriter(sink), tell, attempts, address, signal };
@@ -203,7 +205,8 @@ export function createClient(wasm, openSocket, verify) {
         start: received.file.start,
         length: received.done,
         total: received.file.length,
-        cluster: shown,
+        cluster: shown.cluster,
+        checkpoint: shown.checkpoint,
       };
     } finally {
       resumable.free();

@@ -620,6 +620,13 @@ export interface ServerOptions {
    * accepts the identity that the server shows: the result then proves nothing until you compare its `cluster` with the real one.
    */
   cluster: string | null;
+  /**
+   * The newest committee of that cluster that your program has verified: the `checkpoint` of an earlier result, or one that you trust from
+   * another source. A server that shows only earlier committees is refused with `old-epoch`, and one that shows another committee in that
+   * epoch with `another-committee`, before any byte of a file is sent: otherwise somebody with the keys of members that have left could
+   * take the server's place. Record the greatest epoch for each cluster. Default: none.
+   */
+  checkpoint?: string | null;
   /** Aborts the operation: the promise rejects with the signal's reason. */
   signal?: SignalValue | null;
   /** Called before each retry with a function that ends the wait, for a button "Try now". A browser's `online` event ends it as well. */
@@ -635,14 +642,18 @@ export type PutProgress =
   | { stage: "hashing"; done: number; total: number }
   | { stage: "hashed"; digest: string; digest_base58: string; length: number }
   | { stage: "connecting" }
-  | { stage: "committee"; cluster: string; quorum: number; tolerated_faults: number; members: CommitteeMember[] }
+  /**
+   * Every committee that the server shows was verified, from the first one on. The last one is that of `epoch`, and `checkpoint` is its
+   * `EPOCH:COMMITTEE`.
+   */
+  | { stage: "committee"; cluster: string; epoch: number; checkpoint: string; quorum: number; tolerated_faults: number; members: CommitteeMember[] }
   /** The replicas hold the bytes before `offset`, from an earlier attempt or put. The rest is sent. */
   | { stage: "resuming"; offset: number; total: number }
   /** `done` bytes have left this machine's buffers. After `resuming`, it starts again at `offset`, which may be less than before. */
   | { stage: "sending"; done: number; total: number | null }
   /** The server's claim about a member; only the certificate proves it. `dropped`: the member takes no further part in this put. */
   | { stage: "member"; member: number; state: "receiving" | "stored" | "voted" | "dropped" }
-  | LostProgress<"connection" | "refused">;
+  | LostProgress<"connection" | "refused" | "old-epoch">;
 
 export interface PutOptions extends ServerOptions {
   /** Until when the replicas must keep the file: a `Date`, or seconds since 1970. Default: `"never"` expires. */
@@ -665,6 +676,8 @@ export interface PutResult {
   report: ValidReport;
   /** The identity of the cluster. */
   cluster: string;
+  /** The newest committee that the server showed, `EPOCH:COMMITTEE`. It was verified, and follows the `checkpoint` of the options. */
+  checkpoint: string;
   /** The server's node key, base58. */
   server: string;
   /** The certificate is from an earlier put of the same bytes, perhaps by someone else, and promises as much. No bytes were sent, except of a stream or of a file of at most 64 KiB. */
@@ -692,7 +705,7 @@ export type GetProgress =
   /** This member failed or lied. The next one continues. */
   | { stage: "rejected"; name: string; reason: string }
   /** `not-found` and `exhausted` only after an earlier attempt has found members: they need a while to reconnect to a restarted server. */
-  | LostProgress<"connection" | "refused" | "not-found" | "exhausted">;
+  | LostProgress<"connection" | "refused" | "old-epoch" | "not-found" | "exhausted">;
 
 /** Receives the verified bytes of a get, each once and in order, also after a retry. If it returns a promise, the next bytes wait for it. */
 export interface Sink {
@@ -729,6 +742,8 @@ export interface GetResult {
   total: number;
   /** The identity of the cluster. */
   cluster: string;
+  /** The newest committee that the server showed, `EPOCH:COMMITTEE`. It was verified, and follows the `checkpoint` of the options. */
+  checkpoint: string;
 }
 
 /**
@@ -743,16 +758,18 @@ export class ServerError extends Error {
    * - `connection`: the server cannot be reached, made no progress, or the link was lost.
    * - `refused`: the server, or a replica through it, refused the request; see `reason`.
    * - `invalid`: a check of what the server sent failed; see `check`, `expected` and `got`.
+   * - `old-epoch`: the server shows only earlier committees than you have verified. It is behind, or somebody has old keys.
+   * - `another-committee`: the server shows another committee in the epoch of the `checkpoint`. Somebody forged one of the two.
    * - `protocol`: the server broke the protocol.
    * - `source`: the file cannot be read, or changed while it was read.
    * - `range`: the requested range lies outside the file.
    * - `not-found`: no member holds the file.
    * - `exhausted`: every member that holds the file failed.
    */
-  readonly code: "connection" | "refused" | "invalid" | "protocol" | "source" | "range" | "not-found" | "exhausted";
+  readonly code: "connection" | "refused" | "invalid" | "old-epoch" | "another-committee" | "protocol" | "source" | "range" | "not-found" | "exhausted";
   /** For `refused`: the protocol's code as one word, such as `not-enough-replicas`. */
   readonly reason: string | null;
-  /** For `invalid`: the check that failed, named as in reports; `link` for the server's proof of its node key; `receipt` for another put's receipt. */
+  /** For `invalid`, `old-epoch` and `another-committee`: the check that failed, named as in reports; `link` for the server's proof of its node key; `receipt` for another put's receipt. */
   readonly check: string | null;
   /** What was compared, if the failure is a comparison. It may quote the server: show it as text, never as HTML. */
   readonly subject: string | null;

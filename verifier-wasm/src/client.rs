@@ -7,7 +7,7 @@ mod link;
 mod put;
 
 use serde::Serialize;
-use vouch_core::committee::Committee;
+use vouch_core::chain::{Checkpoint, CommitteeChain};
 use vouch_core::message::MAX_CHUNK;
 use vouch_core::quorum;
 use vouch_core::session::progress::{CHECK_EVERY, WRITE_DEADLINE};
@@ -31,10 +31,12 @@ pub fn check_interval() -> f64 {
     1000.0 * CHECK_EVERY.as_secs_f64()
 }
 
-/// A committee, as reported to a listener.
+/// The last committee of a verified chain, as reported to a listener.
 #[derive(Debug, Serialize)]
 struct CommitteeView {
     cluster: String,
+    epoch: u64,
+    checkpoint: Checkpoint,
     quorum: u16,
     tolerated_faults: u16,
     members: Vec<MemberView>,
@@ -48,9 +50,9 @@ struct MemberView {
     vote_key: String,
 }
 
-impl From<&Committee> for CommitteeView {
-    fn from(committee: &Committee) -> Self {
-        let record = committee.record();
+impl From<&CommitteeChain> for CommitteeView {
+    fn from(chain: &CommitteeChain) -> Self {
+        let record = chain.current().record();
         let members = (0..).zip(record.members()).map(|(member, entry)| MemberView {
             member,
             name: entry.name.to_string(),
@@ -58,7 +60,9 @@ impl From<&Committee> for CommitteeView {
             vote_key: entry.vote_key.to_string(),
         });
         Self {
-            cluster: committee.cluster().to_string(),
+            cluster: chain.cluster().to_string(),
+            epoch: record.epoch(),
+            checkpoint: chain.into(),
             quorum: record.quorum(),
             tolerated_faults: quorum::tolerated_faults(record.n()),
             members: members.collect(),

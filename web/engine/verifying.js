@@ -55,6 +55,17 @@ export function verifyingTasks({ init, initClient, verify, verifyOp, verifyHead,
       return bundleKind(new TextDecoder().decode(await readBundle(file)));
     },
 
+    /** The last epoch of a bundle that begins with the first, as it states it. -1 for others: those are judged only from a pinned committee. */
+    async lastEpochOf({ bundle }) {
+      const bytes = await readBundle(bundle);
+      try {
+        const { genesis, epochs } = JSON.parse(new TextDecoder().decode(bytes));
+        return genesis !== undefined && Array.isArray(epochs) ? epochs.length : -1;
+      } catch {
+        return -1; // the verifier says what is wrong with it
+      }
+    },
+
     /** The report on a bundle of the log. `height`: of a head, the least one that is valid, or null. */
     async judgeOfLog({ kind, bundle, cluster, checkpoint = null, height = null }) {
       const question = { bundle: await readBundle(bundle), cluster, checkpoint };

@@ -1,5 +1,7 @@
 // Which cluster's identity is trusted. The core decides; this keeps what is known and what is remembered. No DOM: Node.js can run it.
 
+import { contains, parseCheckpoint } from "./checkpoint.js";
+
 // The core calls what the user entered "given", and names no source for none.
 const SOURCES = { given: "typed", address: "address", remembered: "remembered", "first-use": "first-use" };
 
@@ -112,7 +114,7 @@ export class Trust extends EventTarget {
     });
   }
 
-  /** The checkpoint to verify with, `EPOCH:DIGEST`, or null. */
+  /** The committee that the user has pinned, `EPOCH:DIGEST`, or null. */
   get checkpoint() {
     const { identity } = this.decision;
     return identity !== null && this.#pinned?.identity === identity ? this.#pinned.text : null;
@@ -133,6 +135,54 @@ export class Trust extends EventTarget {
     return this.#change(() => {
       this.#pinned = null;
     });
+  }
+
+  /** The newest committee of the trusted cluster that was verified on this device, `{ checkpoint, epoch, committee, since }`, or null. */
+  get committee() {
+    return this.#committeeOf(this.decision.identity);
+  }
+
+  /** The committee that a server of a cluster must show, as a checkpoint, or null: the later one of what is pinned and what was verified. */
+  checkpointOfLink(cluster) {
+    const pinned = cluster === this.decision.identity ? this.checkpoint : null;
+    const verified = this.#committeeOf(cluster);
+    if (pinned === null || verified === null) return pinned ?? verified?.checkpoint ?? null;
+    return verified.epoch > parseCheckpoint(pinned).epoch ? verified.checkpoint : pinned;
+  }
+
+  /**
+   * What to judge a bundle from, besides the identity: `{ checkpoint, committee }`. What the user has pinned counts. Otherwise it is the
+   * committee that was verified on this device, if the bundle has its epoch: then one signature is checked, and not one for each epoch. A
+   * bundle that ends before is judged from the first committee, and stays valid. `committee` is the verified one, or null. `cluster`: the
+   * bundle's; `hasEpoch(epoch)`: whether it has this epoch.
+   */
+  judgingOf(cluster, hasEpoch) {
+    if (this.checkpoint !== null) return { checkpoint: this.checkpoint, committee: null };
+    const { identity } = this.decision;
+    const verified = cluster === identity ? this.#committeeOf(identity) : null;
+    return verified !== null && hasEpoch(verified.epoch) ? { checkpoint: verified.checkpoint, committee: verified } : { checkpoint: null, committee: null };
+  }
+
+  /** Records the last of these committees, `[{ epoch, committee }]`, of a chain that was verified, if it is newer: see `raiseCommittee`. */
+  verified(cluster, committees) {
+    return this.#change(() => this.#memory.raiseCommittee(cluster, committees, this.#now()));
+  }
+
+  /**
+   * Why a chain, of a cluster that was not known before the link, is not the one that was verified on this device: an error's fields; null if
+   * it is, or nothing is recorded.
+   */
+  contradictionOf(cluster, committees) {
+    const verified = this.#committeeOf(cluster);
+    if (verified === null || contains(committees, verified)) return null;
+    const other = committees.find(({ epoch }) => epoch === verified.epoch);
+    if (other !== undefined) return { code: "another-committee", expected: verified.committee, got: other.committee };
+    return { code: "old-epoch", expected: `epoch ${verified.epoch}`, got: `${Math.max(...committees.map(({ epoch }) => epoch))}` };
+  }
+
+  /** Forgets the verified committee of the trusted cluster. */
+  forgetCommittee() {
+    return this.#change(() => this.#memory.forgetCommittee(this.decision.identity));
   }
 
   /** Which server it is about; null for none. */
@@ -171,12 +221,21 @@ export class Trust extends EventTarget {
     });
   }
 
-  /** Forgets this server's identity; what the server shows is then a first use again. */
+  /**
+   * Forgets this server's identity; what the server shows is then a first use again. The committee of its cluster is forgotten with the last
+   * server of the cluster.
+   */
   forget() {
     return this.#change(() => {
+      const cluster = this.#known.remembered?.cluster ?? this.#known.taken;
       if (this.#server !== null) this.#memory.forget(this.#server);
+      if (cluster !== null && !this.#memory.knowsServerOf(cluster)) this.#memory.forgetCommittee(cluster);
       Object.assign(this.#known, { remembered: null, taken: null, typed: null });
     });
+  }
+
+  #committeeOf(cluster) {
+    return cluster === null ? null : this.#memory.recallCommittee(cluster);
   }
 
   #keep(cluster, source, compared) {

@@ -1,5 +1,5 @@
 // What verdicts, checks and failures are called on the page: plain words, and what to do next.
-import { age, count, plural, printable, time } from "./format.js";
+import { age, count, date, plural, printable, time } from "./format.js";
 
 export const VERDICTS = { valid: "VALID", invalid: "INVALID", "cannot-check": "CANNOT CHECK" };
 
@@ -23,7 +23,7 @@ const FAILED = {
   epoch: "The certificate was not made by the committee of its epoch.",
   signers: "Too few members signed: this proves nothing.",
   possession: "The committee in the .vouch file is forged: not every member proved that it holds its own key.",
-  chain: "The committees in the .vouch file are forged, or others than the one that you pinned.",
+  chain: "The committees in the .vouch file are forged, or others than the one that you pinned or that this device verified.",
   signature: "The certificate is forged or was altered: its signature does not belong to it.",
   closing: "The certificate was made after its committee had handed over to the next one: this proves nothing.",
   seal: "The proof that this certificate is sealed is damaged or forged.",
@@ -120,6 +120,24 @@ export function sentence(report, { fileName } = {}) {
   return said + also;
 }
 
+/** The report in which the core's "you pinned" says what it was judged from: `committee`, verified on this device, or null if the user pinned one. */
+export function fromVerified(report, committee) {
+  if (committee === null) return report;
+  const told = (text) => text.replace(/\b(that|which) you pinned\b/, "$1 this device verified");
+  const checks = report.checks.map((check) => ({ ...check, meaning: told(check.meaning) }));
+  return { ...report, message: told(report.message), genuine: { ...report.genuine, reason: told(report.genuine.reason) }, checks };
+}
+
+/** What a refused committee means, and what to do. A record may also be wrong: only its owner knows. */
+const FORGED =
+  "A committee never has two successors, so somebody forged one of them. Rely on neither before you know which: the command vouch compare shows from two bundles where they part. If you know that this device has the forged one, forget it under Trust, at the top.";
+
+/** What to say about a bundle that has another committee than the one verified on this device, `committee`, in sentences; null if it has not. */
+export function forkOf(report, committee) {
+  if (committee === null || report.verdict !== "invalid" || report.check !== "chain" || report.expected !== committee.committee) return null;
+  return [`This device verified another committee of epoch ${count(committee.epoch)}, on ${date(committee.since)}.`, FORGED];
+}
+
 /** Where the trusted identity came from, after "judged by". */
 export const SOURCES = {
   address: "named in the address that you opened",
@@ -190,6 +208,13 @@ export function explain(error, { isSending = false } = {}) {
           "Do not go on before you know why: compare the identities under Trust, at the top.",
         );
       return told("What the server sent does not hold.", "It was not accepted. The server, or something between, is faulty or dishonest.");
+    case "old-epoch":
+      return told(
+        "This server is behind: it shows only earlier committees of the cluster than this device has verified.",
+        `${isSending ? "Nothing was certified. " : ""}Retry later, or use another server. If it stays so, ask the operators: somebody may show the cluster as it was, with keys of members that have left.`,
+      );
+    case "another-committee":
+      return told("This server shows another committee than the one that this device has verified.", `${isSending ? "Nothing was certified. " : ""}${FORGED}`);
     case "protocol":
       return told("The server sent something that makes no sense.", "It may be of another version: reload this page, then retry.");
     case "source":
@@ -212,6 +237,7 @@ export function explain(error, { isSending = false } = {}) {
 }
 
 const LOST = {
+  "old-epoch": "The server is behind the newest committee.",
   connection: "Connection lost.",
   "not-found": "No replica that holds this file is connected.",
   exhausted: "Every replica that holds this file failed.",

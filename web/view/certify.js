@@ -5,7 +5,7 @@ import { count, plural, size } from "../logic/format.js";
 import { ACTIVE, advance, certifiedMembers, isActive, isOver, newPut, tally } from "../logic/put.js";
 import { Queue } from "../logic/queue.js";
 import { Rate } from "../logic/rate.js";
-import { continuedAt, waiting } from "../logic/words.js";
+import { continuedAt, fromVerified, waiting } from "../logic/words.js";
 import { Card, saveLink } from "./card.js";
 import { Committee } from "./committee.js";
 import { foreign, h, oncePerFrame, setData, setText } from "./dom.js";
@@ -87,12 +87,20 @@ class Job {
     if (signal.aborted) return;
     if (inTheWay !== null) return this.#end("failed", inTheWay);
     const expires = this.#expires === "never" ? "never" : Math.floor(Date.now() / 1000) + this.#expires;
-    const options = { file: this.file, server: server.base, cluster: trust.decision.identity, expires };
+    const { identity: cluster } = trust.decision;
+    const committee = trust.committee;
+    const checkpoint = trust.checkpointOfLink(cluster);
+    const options = { file: this.file, server: server.base, cluster, checkpoint, expires };
     const onProgress = (event) => this.#heard(event);
     try {
       const result = await engine.run("put", options, { signal, onProgress, nudges: this.#wait.nudges });
+      const { epochs } = result.certificate;
+      // A server that named no cluster before could not be asked for the committee that this device knows.
+      const contradiction = trust.contradictionOf(result.cluster, epochs);
+      if (contradiction !== null) throw Object.assign(new Error(""), contradiction);
       await trust.serverShows(result.cluster);
-      this.#certified(result);
+      await trust.verified(result.cluster, epochs);
+      this.#certified(result, checkpoint === committee?.checkpoint ? committee : null);
     } catch (error) {
       if (!signal.aborted) await diagnose(error, this.#put.cluster !== null, this.#context);
       if (!signal.aborted) this.#end("failed", failure(error, { isSending: true, origin }));
@@ -122,7 +130,8 @@ class Job {
     if (state !== "cancelled") void this.#context.server.refresh();
   }
 
-  #certified({ bundle, report, certificate, reused, resumed_from: from }) {
+  #certified({ bundle, report: judged, certificate, reused, resumed_from: from }, committee) {
+    const report = fromVerified(judged, committee);
     const name = bundleName(this.file.name);
     const { link, revoke } = saveLink(new Blob([bundle]), name);
     this.#revoke = revoke;
@@ -142,7 +151,7 @@ class Job {
     const all = [advice, this.#committee.element, checks, mainFacts(certificate, report), otherFacts(certificate), memberKeys(certificate)];
     this.#end(
       "certified",
-      verdictBanner(report, { fileName: this.file.name, about, trust: this.#context.trust.decision, actions: [link] }),
+      verdictBanner(report, { fileName: this.file.name, about, trust: this.#context.trust.decision, committee, actions: [link] }),
       ...(this.#context.isAlone()
         ? all
         : [h("details", { class: "more folded" }, h("summary", {}, `${checksSummary(report)}: see the certificate`), all)]),

@@ -1,16 +1,18 @@
 // Fetch: a digest or a bundle brings the file back; nothing is offered before every byte is verified.
+import { parseCheckpoint } from "../logic/checkpoint.js";
+import { epochsIn, isGenuine } from "../logic/examine.js";
 import { size } from "../logic/format.js";
 import { advance, newGet } from "../logic/get.js";
 import { withoutSuffix } from "../logic/pairing.js";
 import { Rate } from "../logic/rate.js";
-import { waiting } from "../logic/words.js";
+import { fromVerified, waiting } from "../logic/words.js";
 import { Card, saveLink } from "./card.js";
 import { code, cut, foreign, h, oncePerFrame, setText } from "./dom.js";
 import { createDropZone } from "./drop.js";
 import { diagnose, failure, obstacle } from "./failure.js";
 import { Showing, typeOf } from "./play.js";
 import { RetryWait } from "./retrying.js";
-import { certificateCommittee, checkList, checksSummary, mainFacts, verdictBanner } from "./verdict.js";
+import { certificateCommittee, checkList, checksSummary, forkNotice, mainFacts, verdictBanner } from "./verdict.js";
 
 const isOver = (state) => ["fetched", "failed", "cancelled"].includes(state);
 
@@ -67,31 +69,17 @@ class Job {
       if (signal.aborted) return;
       if (inTheWay !== null) return this.#end("failed", inTheWay);
       // A bundle says from which cluster it is: only that one has the file.
-      const options = {
-        digest: said?.digest_base58 ?? this.#wanted.digest,
-        server: server.base,
-        cluster: said?.cluster ?? trust.decision.identity,
-      };
+      const cluster = said?.cluster ?? trust.decision.identity;
+      const checkpoint = trust.checkpointOfLink(cluster);
+      const options = { digest: said?.digest_base58 ?? this.#wanted.digest, server: server.base, cluster, checkpoint };
       if (said !== null) options.length = said.length;
       if (said !== null) void this.#offerToPlay(said, signal);
       const result = await engine.run("get", options, { signal, onProgress: (event) => this.#heard(event), nudges: this.#wait.nudges });
+      if (cluster !== null) await trust.verified(cluster, [checkpoint, result.checkpoint].map(parseCheckpoint).filter((one) => one !== null));
       this.#get = { ...this.#get, state: "checking" };
       this.#show();
-      const { checkpoint, decision } = trust;
-      const judged =
-        said === null
-          ? null
-          : await engine.run(
-              "judge",
-              {
-                bundle: this.#wanted.bundle,
-                cluster: decision.identity,
-                checkpoint,
-                subject: { digest: result.digest, length: result.length },
-                waiveExpiry: false,
-              },
-              { signal },
-            );
+      const { digest, length } = result;
+      const judged = said === null ? null : await this.#judge(said, { digest, length }, signal);
       this.#fetched(result, said, judged);
     } catch (error) {
       if (!signal.aborted) await diagnose(error, this.#get.from !== null, this.#context);
@@ -109,15 +97,25 @@ class Job {
     return inspection;
   }
 
+  /** `{ report, committee }` of the bundle: see `judgingOf` of `Trust`. */
+  async #judge(said, subject, signal) {
+    const { engine, trust } = this.#context;
+    const { checkpoint, committee } = trust.judgingOf(said.cluster, epochsIn(said));
+    const question = { bundle: this.#wanted.bundle, cluster: trust.decision.identity, checkpoint, subject, waiveExpiry: false };
+    const report = await engine.run("judge", question, { signal });
+    if (isGenuine(report)) await trust.verified(said.cluster, said.epochs);
+    return { report: fromVerified(report, committee), committee };
+  }
+
   /** Once the certificate is valid, and what it is about is a film: nobody has to wait for all of it. */
   async #offerToPlay(said, signal) {
     const { engine, trust, server } = this.#context;
     const { digest_base58: digest, length, cluster } = said;
-    const question = { bundle: this.#wanted.bundle, cluster: trust.decision.identity, checkpoint: trust.checkpoint, subject: { digest, length }, waiveExpiry: false };
     try {
-      const { verdict } = await engine.run("judge", question, { signal });
-      if (verdict !== "valid") return;
-      this.#canPlay = (await typeOf(engine, { digest, length, cluster, server: server.base }, { signal })) !== null;
+      const { report } = await this.#judge(said, { digest, length }, signal);
+      if (report.verdict !== "valid") return;
+      const about = { digest, length, cluster, checkpoint: trust.checkpointOfLink(cluster), server: server.base };
+      this.#canPlay = (await typeOf(engine, about, { signal })) !== null;
       this.#show();
     } catch {
       // why, the fetch itself finds out as well, and says so
@@ -161,8 +159,9 @@ class Job {
     );
     const parts = [verified];
     if (judged !== null) {
-      parts.push(verdictBanner(judged, { fileName: name, trust: this.#context.trust.decision }), certificateCommittee(said, judged));
-      parts.push(h("details", { class: "more" }, h("summary", {}, checksSummary(judged)), checkList(judged, said)), mainFacts(said, judged));
+      const { report, committee } = judged;
+      parts.push(verdictBanner(report, { fileName: name, trust: this.#context.trust.decision, committee }), ...forkNotice(report, committee));
+      parts.push(certificateCommittee(said, report), h("details", { class: "more" }, h("summary", {}, checksSummary(report)), checkList(report, said)), mainFacts(said, report));
     }
     this.#end("fetched", ...parts);
   }

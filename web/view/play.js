@@ -1,13 +1,14 @@
 // Play: a certified film or sound, of which each byte is verified before the browser's player sees it.
 import { bundleOf } from "../logic/certificate.js";
+import { epochsIn, isGenuine } from "../logic/examine.js";
 import { size } from "../logic/format.js";
 import { withoutSuffix } from "../logic/pairing.js";
 import { SIGNATURE, mediaType } from "../logic/playable.js";
-import { NO_PLAYER, STOPPED } from "../logic/words.js";
+import { NO_PLAYER, STOPPED, fromVerified } from "../logic/words.js";
 import { Card, problem } from "./card.js";
 import { action, code, cut, foreign, h, oncePerFrame, setText } from "./dom.js";
 import { diagnose, failure, obstacle } from "./failure.js";
-import { certificateCommittee, checkList, checksSummary, mainFacts, verdictBanner } from "./verdict.js";
+import { certificateCommittee, checkList, checksSummary, forkNotice, mainFacts, verdictBanner } from "./verdict.js";
 
 const isOver = (state) => ["failed", "cancelled", "stopped"].includes(state);
 // How long the service worker may take to say why the player has got an error, in milliseconds.
@@ -82,7 +83,7 @@ export class Showing {
       if (signal.aborted) return;
       if (judged.report.verdict !== "valid") return this.#refused(judged);
       const { digest_base58: digest, length, cluster } = judged.said;
-      const about = { digest, length, cluster, server: server.base };
+      const about = { digest, length, cluster, checkpoint: trust.checkpointOfLink(cluster), server: server.base };
       const type = await typeOf(engine, about, { signal, onProgress: (event) => this.#heard(event) });
       if (signal.aborted) return;
       if (type === null) return this.#notHere("not-playable");
@@ -98,17 +99,20 @@ export class Showing {
     }
   }
 
-  /** `{ report, said }`: the certificate's verdict, for the digest that was asked for. */
+  /** `{ report, said, committee }`: the certificate's verdict, for the digest that was asked for; `committee` as in `judgingOf` of `Trust`. */
   async #judge(signal) {
     const { engine, trust, server, limits } = this.#context;
     const { digest = null } = this.#wanted;
     const source = { server: server.base, fetch: (...args) => fetch(...args), limits, signal };
     const bundle = this.#wanted.bundle ?? (await bundleOf(digest, source));
     const { inspection: said, report: unreadable } = await engine.run("inspect", { bundle }, { signal });
-    if (said === undefined) return { report: unreadable, said: null };
+    if (said === undefined) return { report: unreadable, said: null, committee: null };
     const subject = { digest: digest ?? said.digest_base58, length: said.length };
-    const question = { bundle, cluster: trust.decision.identity, checkpoint: trust.checkpoint, subject, waiveExpiry: false };
-    return { report: await engine.run("judge", question, { signal }), said };
+    const { checkpoint, committee } = trust.judgingOf(said.cluster, epochsIn(said));
+    const question = { bundle, cluster: trust.decision.identity, checkpoint, subject, waiveExpiry: false };
+    const report = await engine.run("judge", question, { signal });
+    if (isGenuine(report)) await trust.verified(said.cluster, said.epochs);
+    return { report: fromVerified(report, committee), said, committee };
   }
 
   #heard(event) {
@@ -116,7 +120,7 @@ export class Showing {
       this.#rejected.append(h("li", { "data-rejected": true }, h("strong", {}, cut(event.name)), " failed: ", foreign(event.reason)));
   }
 
-  #play(blob, { report, said }) {
+  #play(blob, { report, said, committee }) {
     const { player, trust } = this.#context;
     const media = h(kindOf(blob.type), {
       class: "player",
@@ -163,6 +167,7 @@ export class Showing {
         fileName: name,
         about: "has a certificate, of which every check passed. What is played is checked against it.",
         trust: trust.decision,
+        committee,
       }),
       certificateCommittee(said, report),
       h("details", { class: "more" }, h("summary", {}, checksSummary(report)), checkList(report, said)),
@@ -190,7 +195,8 @@ export class Showing {
     if (error.at === undefined) return error;
     const { digest, length } = this.#blob;
     const { engine, server, trust } = this.#context;
-    const options = { digest, length, server: server.base, cluster: trust.decision.identity, range: `${error.at}-${error.at}`, retry: 0 };
+    const { identity: cluster } = trust.decision;
+    const options = { digest, length, server: server.base, cluster, checkpoint: trust.checkpointOfLink(cluster), range: `${error.at}-${error.at}`, retry: 0 };
     const { signal } = this.#control;
     return engine.run("get", options, { signal, onProgress: (event) => this.#heard(event) }).then(
       () => error,
@@ -212,9 +218,10 @@ export class Showing {
     return problem({ title: `Stopped. ${title}`, advice, code: error.code }, { details });
   }
 
-  #refused({ report, said }) {
+  #refused({ report, said, committee }) {
     const parts = [
-      verdictBanner(report, { trust: this.#context.trust.decision }),
+      verdictBanner(report, { trust: this.#context.trust.decision, committee }),
+      ...forkNotice(report, committee),
       h("p", {}, "Nothing is played without a valid certificate."),
       h("details", { class: "more" }, h("summary", {}, checksSummary(report)), checkList(report, said)),
     ];

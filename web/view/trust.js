@@ -4,6 +4,7 @@ import { abbreviated, date } from "../logic/format.js";
 import { code, foreign, h, setData } from "./dom.js";
 import { icon } from "./icons.js";
 import { summaryLine } from "./summary.js";
+import { VerifiedCommittee } from "./verified_committee.js";
 
 const button = (text, onclick, props = {}) =>
   h("button", { type: "button", ...props, class: `button ${props.class ?? ""}`.trim(), onclick }, text);
@@ -128,6 +129,7 @@ export class TrustPanel {
       this.#explained,
       this.#buttons,
       form,
+      new VerifiedCommittee(trust).element,
       this.#pinned,
       this.#checkpointForm,
       options.note ?? null,

@@ -1,7 +1,7 @@
 // A verdict: one word that cannot be missed, why, and every check by name.
-import { abbreviated, count, exactSize, isoTime, plural, printable, time } from "../logic/format.js";
+import { abbreviated, count, date, exactSize, isoTime, plural, printable, time } from "../logic/format.js";
 import { isGenuine } from "../logic/examine.js";
-import { ANSWERS, OUTCOMES, QUESTIONS, SOURCES, VERDICTS, because, compared, sentence } from "../logic/words.js";
+import { ANSWERS, OUTCOMES, QUESTIONS, SOURCES, VERDICTS, because, compared, forkOf, sentence } from "../logic/words.js";
 import { Committee } from "./committee.js";
 import { code, fact, foreign, h } from "./dom.js";
 import { ANSWER_ICONS, icon, OUTCOME_ICONS, VERDICT_ICONS } from "./icons.js";
@@ -22,10 +22,16 @@ function comparison(report) {
   );
 }
 
-/** The banner. `about`: what to say after the file's name instead of the usual. `trust`: what it was judged by. `actions`: what can be done next. */
+const verifiedOn = (committee) =>
+  committee === null ? "" : `, and by its committee of epoch ${count(committee.epoch)}, which this device verified on ${date(committee.since)}`;
+
+/**
+ * The banner. `about`: what to say after the file's name instead of the usual. `trust`: what it was judged by; `committee`: the one verified on this
+ * device from which it was judged, or null. `actions`: what can be done next.
+ */
 export function verdictBanner(
   report,
-  { fileName, about = null, trust = null, actions = [], heading = "h3" } = {},
+  { fileName, about = null, trust = null, committee = null, actions = [], heading = "h3" } = {},
 ) {
   const { verdict, check, message } = report;
   // Of what is missing only the ordinary is known by heart here.
@@ -34,7 +40,7 @@ export function verdictBanner(
   const isNamed = verdict === "valid" && fileName !== undefined;
   const judgedBy =
     trust?.identity && check !== "bundle"
-      ? h("p", { class: "judged-by" }, "Judged by cluster ", code(abbreviated(trust.identity)), `, ${SOURCES[trust.source]}.`)
+      ? h("p", { class: "judged-by" }, "Judged by cluster ", code(abbreviated(trust.identity)), `, ${SOURCES[trust.source]}${verifiedOn(committee)}.`)
       : null;
   return h(
     "div",
@@ -51,6 +57,12 @@ export function verdictBanner(
       actions.length > 0 ? h("div", { class: "actions" }, actions) : null,
     ),
   );
+}
+
+/** What to say after the banner if the bundle has another committee than the one verified on this device, as elements: none if it has not. */
+export function forkNotice(report, committee) {
+  const texts = forkOf(report, committee);
+  return texts === null ? [] : [h("div", { class: "notice", role: "alert", "data-notice": "fork" }, texts.map((text) => h("p", {}, text)))];
 }
 
 /**

@@ -1,5 +1,5 @@
 // Verify: a file and its bundle, in whatever order they come, judged in a worker and without any connection.
-import { examine, examineOfLog } from "../logic/examine.js";
+import { examine, examineOfLog, isGenuine } from "../logic/examine.js";
 import { size } from "../logic/format.js";
 import { isOfLog, place } from "../logic/pairing.js";
 import { Rate } from "../logic/rate.js";
@@ -11,7 +11,7 @@ import { icon } from "./icons.js";
 import { provedFacts } from "./log_verdict.js";
 import { Running } from "./running.js";
 import { epochLine } from "./epochs.js";
-import { certificateCommittee, checkList, checksSummary, mainFacts, memberKeys, otherFacts, verdictBanner } from "./verdict.js";
+import { certificateCommittee, checkList, checksSummary, forkNotice, mainFacts, memberKeys, otherFacts, verdictBanner } from "./verdict.js";
 
 const NOTICES = {
   neither: ([a, b]) => [
@@ -86,8 +86,9 @@ export class Verify {
     );
     this.#running.hide();
     context.trust.addEventListener("change", () => {
-      const { decision, checkpoint } = context.trust;
-      const isJudged = this.#judgedBy?.identity === decision.identity && this.#judgedBy.checkpoint === checkpoint;
+      const { decision, checkpoint, committee } = context.trust;
+      const isForgotten = committee === null && (this.#judgedBy?.committee ?? null) !== null;
+      const isJudged = this.#judgedBy?.identity === decision.identity && this.#judgedBy.checkpoint === checkpoint && !isForgotten;
       if (this.#bundle !== null && !isJudged) void this.#judge();
     });
   }
@@ -128,12 +129,12 @@ export class Verify {
     this.#result.replaceChildren();
     if (bundle === null) return this.#showWithoutBundle();
     const { checkpoint } = trust;
-    this.#judgedBy = { identity: decision.identity, checkpoint };
+    this.#judgedBy = { identity: decision.identity, checkpoint, committee: null };
     this.#progress = null;
     this.#rate = new Rate();
     this.#setState("checking");
     try {
-      const question = { engine, bundle: bundle.blob, cluster: decision.identity, checkpoint, signal };
+      const question = { engine, bundle: bundle.blob, cluster: decision.identity, judgingOf: (...args) => trust.judgingOf(...args), signal };
       const ofFile = () => ({
         file: file?.blob ?? null,
         subject: this.#subject,
@@ -144,6 +145,8 @@ export class Verify {
       if (signal.aborted) return;
       this.#subject = found.subject;
       this.#report = found.report;
+      this.#judgedBy.committee = found.committee;
+      if (found.inspection !== null && isGenuine(found.report)) void trust.verified(found.inspection.cluster, found.inspection.epochs);
       this.#setState("judged");
       this.#showVerdict(found, decision);
       announce(`${VERDICTS[found.report.verdict]}: ${(file ?? bundle).name}.`);
@@ -241,7 +244,7 @@ export class Verify {
     this.#result.replaceChildren(what);
   }
 
-  #showVerdict({ report, inspection }, decision) {
+  #showVerdict({ report, inspection, committee }, decision) {
     const actions = [];
     if (report.verdict === "cannot-check" && report.check === "identity") {
       actions.push(
@@ -255,9 +258,10 @@ export class Verify {
       };
       actions.push(h("button", { type: "button", class: "button", onclick: again }, "Judge as if it had not expired"));
     }
-    if (isOfLog(this.#bundle)) return this.#showVerdictOfLog(report, { trust: decision, actions });
+    if (isOfLog(this.#bundle)) return this.#showVerdictOfLog(report, { trust: decision, committee, actions });
     const isValid = report.verdict === "valid";
-    const parts = [verdictBanner(report, { fileName: this.#file?.name, trust: decision, actions, heading: "h2" })];
+    const parts = [verdictBanner(report, { fileName: this.#file?.name, trust: decision, committee, actions, heading: "h2" })];
+    parts.push(...forkNotice(report, committee));
     if (isValid && this.#waivesExpiry)
       parts.push(h("p", { class: "notice" }, "As you asked, expiry was not considered. If it has expired, replicas need no longer keep the file."));
     if (inspection !== null) parts.push(certificateCommittee(inspection, report), epochLine(inspection, report));
@@ -270,6 +274,7 @@ export class Verify {
     const proved = provedFacts(report);
     const parts = [
       verdictBanner(report, { ...options, about: sentenceOfLog(report), heading: "h2" }),
+      ...forkNotice(report, options.committee),
       ...(proved === null ? [] : [proved]),
       h("details", { class: "more", open: true }, h("summary", {}, checksSummary(report)), checkList(report, null)),
     ];

@@ -18,6 +18,10 @@ pub enum FailureKind {
     Refused,
     /// A check of what the server sent failed: the caller must not rely on any of it.
     Invalid,
+    /// The server knows only earlier committees than the caller has verified.
+    OldEpoch,
+    /// The server shows another committee of an epoch than the caller has verified.
+    AnotherCommittee,
     /// The server broke the protocol of this version.
     Protocol,
     /// The file changed while it was read.
@@ -37,7 +41,8 @@ pub struct Failure {
     pub code: FailureKind,
     /// For [`FailureKind::Refused`]: the protocol's code as one word.
     pub reason: Option<String>,
-    /// For [`FailureKind::Invalid`]: the check that failed, named as in reports, or `link` for the proof of the server's node key.
+    /// For [`FailureKind::Invalid`], [`FailureKind::OldEpoch`] and [`FailureKind::AnotherCommittee`]: the check that failed, named as in
+    /// reports, or `link` for the proof of the server's node key.
     pub check: Option<&'static str>,
     /// The expected value, if the failure is a comparison.
     pub expected: Option<String>,
@@ -103,11 +108,11 @@ fn kind(error: &SessionError) -> FailureKind {
         | SessionError::AnotherCluster { .. }
         | SessionError::Committee(_)
         | SessionError::Chain(_)
-        | SessionError::OldEpoch { .. }
-        | SessionError::AnotherCommittee { .. }
         | SessionError::Invalid(_)
         | SessionError::AnotherReceipt { .. }
         | SessionError::OldCertificate { .. } => FailureKind::Invalid,
+        SessionError::OldEpoch { .. } => FailureKind::OldEpoch,
+        SessionError::AnotherCommittee { .. } => FailureKind::AnotherCommittee,
         SessionError::Refused { .. } | SessionError::NoRoom => FailureKind::Refused,
         SessionError::SourceChanged { .. } | SessionError::Unproved { .. } => FailureKind::Source,
         SessionError::Unsatisfiable { .. } => FailureKind::Range,

@@ -59,7 +59,8 @@ impl GetSession {
         self
     }
 
-    /// Refuses a server whose committees do not contain this one, which the caller has verified before.
+    /// Refuses a server whose committees do not contain this one, which the caller has verified before. Requests wait until the server
+    /// has shown it.
     #[must_use]
     pub fn pinning(mut self, checkpoint: Option<Checkpoint>) -> Self {
         self.handshake.pin(checkpoint);
@@ -100,6 +101,10 @@ impl GetSession {
         self.watch.restart();
     }
 
+    fn begin_if(&mut self, is_time: bool) -> Vec<GetEvent> {
+        is_time.then(|| GetEvent::Send(self.get.begin())).into_iter().collect()
+    }
+
     /// The session's progress. A member's failure counts as a step, because the next member is read from.
     pub fn progress_mark(&self) -> ProgressMark {
         self.handshake.progress_mark().unwrap_or_else(|| self.get.progress_mark())
@@ -114,9 +119,9 @@ impl GetSession {
             HandshakeEvent::Nothing => Ok(Vec::new()),
             HandshakeEvent::Committee => {
                 self.get.set_chain(self.handshake.chain());
-                Ok(Vec::new())
+                Ok(self.begin_if(self.handshake.is_pinned()))
             }
-            HandshakeEvent::Opened => Ok(vec![GetEvent::Send(self.get.begin())]),
+            HandshakeEvent::Opened => Ok(self.begin_if(self.handshake.may_request())),
             HandshakeEvent::Message(message) => self.get.receive(message),
         }
     }

@@ -24,9 +24,9 @@ enum HandshakeState {
 /// What a received message means to the session.
 #[derive(Debug)]
 pub(super) enum HandshakeEvent {
-    /// The server proved its node key: requests may be sent.
+    /// The server proved its node key: requests may be sent, unless the caller pins a committee.
     Opened,
-    /// The committees are known and checked, up to the epoch that the server announced.
+    /// The committees are known and checked, up to the epoch that the server announced, and contain the pinned one.
     Committee,
     /// The message is for the session, not for the handshake.
     Message(Message),
@@ -74,6 +74,17 @@ impl ClientHandshake {
             HandshakeState::Open(hello) => Some(hello.node_key),
             HandshakeState::AwaitingHello | HandshakeState::AwaitingAuth(_) => None,
         }
+    }
+
+    /// Whether requests may be sent: the server has proved its node key and, if the caller pins a committee, has shown it. Otherwise a
+    /// small blob, which goes with its offer, would reach a server with forged committees.
+    pub(super) fn may_request(&self) -> bool {
+        self.server_key().is_some() && (self.pinned.is_none() || self.chain.is_some())
+    }
+
+    /// Whether requests wait for the committees, and not only for the server's node key.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.pinned.is_some()
     }
 
     /// The session's progress until the server has proved its node key; `None` afterwards.

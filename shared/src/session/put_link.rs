@@ -93,7 +93,8 @@ impl PutLink {
         self
     }
 
-    /// Refuses a server whose committees do not contain this one, which the caller has verified before.
+    /// Refuses a server whose committees do not contain this one, which the caller has verified before. Requests wait until the server
+    /// has shown it.
     #[must_use]
     pub fn pinning(mut self, checkpoint: Option<Checkpoint>) -> Self {
         self.handshake.pin(checkpoint);
@@ -105,11 +106,12 @@ impl PutLink {
         self.puts.len() < MAX_PUTS && self.last < u32::MAX
     }
 
-    fn is_open(&self) -> bool {
-        self.handshake.server_key().is_some()
+    /// The first messages of the puts that began before the link could take any.
+    fn begin_all(&mut self) -> impl Iterator<Item = PutLinkEvent> {
+        self.puts.iter_mut().map(|put| PutLinkEvent::Put(put.stream(), Ok(PutEvent::Send(put.begin()))))
     }
 
-    /// Begins a put. Returns its stream number on this link and the message to send; before the link is open, the message comes
+    /// Begins a put. Returns its stream number on this link and the message to send; before the link may take requests, the message comes
     /// later as a [`PutEvent::Send`]. `bytes`: all bytes of an offered blob. At most [`MAX_BLOB`](crate::message::MAX_BLOB) bytes
     /// are sent in one message with the offer: there is no [`PutEvent::Ready`], and the members' progress is reported at the end.
     /// A larger blob is requested with [`PutEvent::Ready`] as usual. `outline`: of an offered blob; each block's proof is made from
@@ -132,7 +134,7 @@ impl PutLink {
         if let Some(bytes) = bytes {
             put.set_bytes(bytes)?;
         }
-        let message = self.is_open().then(|| put.begin());
+        let message = self.handshake.may_request().then(|| put.begin());
         self.last = stream.0;
         self.puts.push(put);
         Ok((stream, message))
@@ -147,13 +149,18 @@ impl PutLink {
             HandshakeEvent::Nothing => return Ok(Vec::new()),
             HandshakeEvent::Opened => {
                 let mut events = vec![PutLinkEvent::Opened];
-                for put in &mut self.puts {
-                    events.push(PutLinkEvent::Put(put.stream(), Ok(PutEvent::Send(put.begin()))));
+                if self.handshake.may_request() {
+                    events.extend(self.begin_all());
                 }
                 return Ok(events);
             }
             HandshakeEvent::Committee => {
-                return Ok(self.handshake.chain().cloned().map(PutLinkEvent::Cluster).into_iter().collect());
+                let mut events: Vec<_> =
+                    self.handshake.chain().cloned().map(PutLinkEvent::Cluster).into_iter().collect();
+                if self.handshake.is_pinned() {
+                    events.extend(self.begin_all());
+                }
+                return Ok(events);
             }
             HandshakeEvent::Message(message) => message,
         };
@@ -239,8 +246,8 @@ impl PutLink {
     pub fn cancel(&mut self, stream: Stream, reason: CancelReason) -> Option<Message> {
         self.put(stream)?;
         self.forget(stream);
-        // Before the link is open, the server knows of no put.
-        self.is_open().then_some(Message::Cancel { stream, keep: reason.keeps_bytes() })
+        // Before requests may be sent, the server knows of no put.
+        self.handshake.may_request().then_some(Message::Cancel { stream, keep: reason.keeps_bytes() })
     }
 
     fn forget(&mut self, stream: Stream) {

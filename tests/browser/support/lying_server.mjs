@@ -5,6 +5,7 @@ import { ed25519 } from "@noble/curves/ed25519.js";
 import { WebSocketServer } from "ws";
 import { NEVER, Reader, concat, digestOf, u16, u32, u64, u8, utf8 } from "../../independent/bytes.mjs";
 import { faulty, quorum } from "../../independent/committee.mjs";
+import { encodeEpochs } from "../../independent/epochs.mjs";
 import { ROLES, authBytes, encodeAuth, encodeHello } from "../../independent/link.mjs";
 import { toBase58 } from "../../independent/text.mjs";
 import { flipped, makeBatch, makeCommittee, makeMembers, nodeSecret } from "../../vectors/generator/world.mjs";
@@ -25,6 +26,11 @@ export const OTHER_IDENTITY = toBase58(stranger.digest);
 const key = nodeSecret("lying server");
 const now = () => Math.floor(Date.now() / 1000);
 const issue = (receipt, { committee = honest, issuedAt = now(), ...how } = {}) => makeBatch(committee, [receipt], { issuedAt }).certify(0, how);
+// By the committee of a cluster's last epoch.
+function issueIn({ cluster, epochs }, receipt) {
+  const epoch = epochs.length - 1;
+  return makeBatch(epochs[epoch].committee, [receipt], { issuedAt: now(), statement: { epoch, cluster } }).certify(0, { epoch });
+}
 const elsewhere = (receipt, fields) => ({ ...receipt, ...fields });
 
 /** Every lie about a certificate: makes a certificate from the client's receipt. */
@@ -55,7 +61,21 @@ export const CERTIFICATE_LIES = Object.keys(CERTIFICATES).filter((lie) => lie !=
 export const LINK_LIES = ["another cluster", "another cluster on the link", "another committee", "hello of another cluster", "forged possession", "bad Auth", "no Auth", "garbage", "garbage certificate", "hangs up", "hangs up when signed"];
 export const READ_LIES = ["flipped byte by one", "flipped byte by all", "short by all", "reads nothing"];
 
-const announced = (lie) => (["another cluster", "another cluster on the link", "hello of another cluster"].includes(lie) ? stranger : honest);
+const announced = (lie, world) => (["another cluster", "another cluster on the link", "hello of another cluster"].includes(lie) ? stranger : world.epochs[0].committee);
+
+/** The cluster of the honest committee, which never changed. */
+const UNCHANGED = { cluster: honest.digest, epochs: [{ committee: honest }] };
+const current = ({ epochs }) => epochs.at(-1).committee;
+
+// The message with the epochs after `known`; null if there is none.
+function epochsAfter({ epochs }, known) {
+  const links = epochs.slice(known + 1).map(({ epoch, committee }) => ({
+    committee: committee.encoding,
+    handoff: epochs[epoch - 1].handoff.certificate,
+    seal: epoch > 1 ? epochs[epoch - 2].seal.identity : undefined,
+  }));
+  return links.length === 0 ? null : encodeEpochs(false, links);
+}
 
 function clusterMessage(committee, lie) {
   const pops = lie === "forged possession" ? [committee.pops[1], committee.pops[0], ...committee.pops.slice(2)] : committee.pops;
@@ -73,8 +93,8 @@ const lengthOf = (chunks) => chunks.reduce((sum, { length }) => sum + length, 0)
 /** One client's link. */
 class Link {
   constructor(socket, server) {
-    const { lie, blobs, liar } = server;
-    Object.assign(this, { socket, lie, blobs, liar, server, puts: new Map() });
+    const { lie, blobs, liar, world } = server;
+    Object.assign(this, { socket, lie, blobs, liar, world, server, puts: new Map() });
     socket.on("message", (data, isBinary) => this.take(isBinary ? new Uint8Array(data) : new Uint8Array()));
   }
 
@@ -100,13 +120,15 @@ class Link {
   welcome(dialerHello) {
     if (this.lie === "never opens") return this.staySilent();
     this.welcomed = true;
-    const committee = ["another cluster", "another cluster on the link", "another committee"].includes(this.lie) ? stranger : honest;
-    const listenerHello = encodeHello({ role: ROLES.server, cluster: announced(this.lie).digest, epoch: 0, node: ed25519.getPublicKey(key), nonce: digestOf(utf8("nonce")) });
+    const committee = ["another cluster", "another cluster on the link", "another committee"].includes(this.lie) ? stranger : this.world.epochs[0].committee;
+    const listenerHello = encodeHello({ role: ROLES.server, cluster: announced(this.lie, this.world).digest, epoch: this.world.epochs.length - 1, node: ed25519.getPublicKey(key), nonce: digestOf(utf8("nonce")) });
     this.send(listenerHello);
     const signature = ed25519.sign(authBytes({ dialerHello, listenerHello, signerRole: ROLES.server }), key);
     if (this.lie !== "no Auth") this.send(encodeAuth(this.lie === "bad Auth" ? flipped(signature, 40) : signature));
     if (this.lie === "garbage") this.send(new Uint8Array(1000).fill(0xee));
     this.send(clusterMessage(committee, this.lie));
+    const later = epochsAfter(this.world, Number(new DataView(dialerHello.buffer, dialerHello.byteOffset).getBigUint64(36, true)));
+    if (later !== null) this.send(later);
     if (this.lie === "hangs up") this.socket.terminate();
   }
 
@@ -182,7 +204,7 @@ class Link {
   certify(stream, receipt) {
     if (this.lie === "hangs up when signed") return this.socket.close();
     if (this.lie === "garbage certificate") return this.send(u8(TAG.certified), stream, new Uint8Array(228).fill(0xee));
-    this.send(u8(TAG.certified), stream, (CERTIFICATES[this.lie] ?? issue)(receipt));
+    this.send(u8(TAG.certified), stream, (CERTIFICATES[this.lie] ?? ((receipt) => issueIn(this.world, receipt)))(receipt));
   }
 
   locate(stream, digest) {
@@ -215,10 +237,12 @@ function slicesOf(blob, lie) {
 }
 
 // HTTP and hello agree, except for the lie that is told on links only.
-function clusterStatus(lie) {
-  const { members: shown, n, digest } = lie === "another cluster on the link" ? honest : announced(lie);
+function clusterStatus(lie, world) {
+  const isStranger = lie !== "another cluster on the link" && announced(lie, world) === stranger;
+  const { members: shown, n } = isStranger ? stranger : current(world);
+  const { digest } = isStranger ? stranger : world.epochs[0].committee;
   const members = shown.map(({ name, node, vote }, member) => ({ member, name, node_key: toBase58(node), vote_key: toBase58(vote), connected: true }));
-  return { cluster: toBase58(digest), server: toBase58(ed25519.getPublicKey(key)), ready: true, epoch: 0, quorum: quorum(n), tolerated_faults: faulty(n), connected: n, wanted: n, members };
+  return { cluster: toBase58(digest), server: toBase58(ed25519.getPublicKey(key)), ready: true, epoch: world.epochs.length - 1, quorum: quorum(n), tolerated_faults: faulty(n), connected: n, wanted: n, members };
 }
 
 function answerHead(head, response) {
@@ -230,7 +254,7 @@ function answerHead(head, response) {
  * Starts it, with the page. `logHead` is the bundle of the newest log head: a text; a function of the response; null for none. `lie` may be changed between links; only reads from member `liar` are lies; `blobs` can be downloaded, and
  * `bundles` are their certificates. Each of `cuts` ends one put after `at` bytes: with a failure of `code`, else by hanging up, and sets `lie` from then on;
  * the received bytes are `kept`, and the next put of the same digest resumes after them, or at `offset`. Each of `refusals` is a code that one put is
- * answered with. `hangUp()` ends all links. It counts `links` and `silences` (requests that it leaves without an answer), and records `offers` (the receipts of puts), `begun` (their resume offsets), the names of all messages `received` after the handshake, and `cancelled` (whether to keep).
+ * answered with. `world` is the cluster that it shows, as `makeEpochs` makes it, with 4 members in the last epoch; `unchanged` is the usual one. `hangUp()` ends all links. It counts `links` and `silences` (requests that it leaves without an answer), and records `offers` (the receipts of puts), `begun` (their resume offsets), the names of all messages `received` after the handshake, and `cancelled` (whether to keep).
  */
 export async function startLyingServer(lie = null, folder = PAGE) {
   const serve = serveFolder(folder);
@@ -241,15 +265,16 @@ export async function startLyingServer(lie = null, folder = PAGE) {
     if (blob !== undefined && kind === "blobs") return response.end(slicesOf(blob, server.lie));
     if (request.url.startsWith("/v1/log/head")) return answerHead(server.logHead, response);
     if (request.url !== "/v1/cluster") return serve(request, response);
-    response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(clusterStatus(server.lie)));
+    response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(clusterStatus(server.lie, server.world)));
   });
   const sockets = new WebSocketServer({ server: http, path: "/v1/link", perMessageDeflate: false, handleProtocols: (offered) => offered.has("vouch.v1") && "vouch.v1" });
-  const server = { lie, liar: 0, blobs: new Map(), bundles: new Map(), logHead: null, cuts: [], kept: new Map(), offset: null, refusals: [], offers: [], begun: [], cancelled: [], received: [], links: 0, silences: 0, ...(await listen(http)) };
+  const server = { lie, liar: 0, world: UNCHANGED, blobs: new Map(), bundles: new Map(), logHead: null, cuts: [], kept: new Map(), offset: null, refusals: [], offers: [], begun: [], cancelled: [], received: [], links: 0, silences: 0, ...(await listen(http)) };
   sockets.on("connection", (socket) => {
     socket.on("error", () => {}); // ignore clients that hang up
     server.links += 1;
     new Link(socket, server);
   });
+  server.unchanged = UNCHANGED;
   const { close } = server;
   server.hangUp = () => sockets.clients.forEach((socket) => socket.terminate());
   server.close = () => {

@@ -10,6 +10,7 @@ import { IDENTITY, OTHER_IDENTITY, honest } from "./lying_server.mjs";
 import { address, certify, ends, fileNamed, give, jobOf, openPage, patternFile, reaches, showTab, sparseFile } from "./page.mjs";
 import { PAGE } from "./static_host.mjs";
 import { until } from "./until.mjs";
+import { before, certifiedIn, changed, checkpointOf, fork, identityOf } from "./worlds.mjs";
 
 const BYTES = Buffer.from("A report that somebody will want to rely on.\n");
 const FILE = fileNamed("report.pdf", BYTES);
@@ -40,6 +41,7 @@ export function allStates({ open, server, elsewhere, folder }) {
   const visit = async (url = address(server.url, { cluster: IDENTITY }), lie = null, options = {}) => {
     server.lie = lie;
     server.logHead = null;
+    server.world = server.unchanged;
     server.kept.clear();
     return openPage(open, url, { allow: [/WebSocket connection/, /Failed to load resource/, /CORS/], ...options });
   };
@@ -115,6 +117,30 @@ export function allStates({ open, server, elsewhere, folder }) {
     }
     return page;
   };
+  // The page has verified the newest committee of a cluster that changed, and then `world` is shown.
+  const knowingCommittee = async (world = changed()) => {
+    const page = await visit(address(server.url, { cluster: identityOf(changed()) }));
+    server.world = changed();
+    await certify(page, fileNamed("first.txt", "The first one.\n"));
+    await ends(jobOf(page, "first.txt"), "certified");
+    server.world = world;
+    await until("it is remembered", async () => (await page.locator("#trust [data-verified-committee]").getAttribute("data-verified-committee")) === checkpointOf(changed()));
+    await page.getByRole("button", { name: "Remove first.txt" }).click();
+    return page;
+  };
+  const certifyingAt = async (world, state) => {
+    const page = await knowingCommittee(world);
+    await certify(page, FILE);
+    await ends(jobOf(page, "report.pdf"), state);
+    return page;
+  };
+  const verifyingFrom = async ({ bytes, bundle }) => {
+    const page = await knowingCommittee();
+    await showTab(page, "Verify");
+    await give(page, [fileNamed("old.pdf", bytes), fileNamed("old.pdf.vouch", bundle)]);
+    await page.locator("#verify .verdict").waitFor();
+    return page;
+  };
   const ofLog = (name, text) => verifying(fileNamed(name, text));
 
   return [
@@ -132,6 +158,22 @@ export function allStates({ open, server, elsewhere, folder }) {
       await page.locator("#trust [aria-expanded]").click();
       return page;
     }],
+    ["committee, in the long form of trust", async () => {
+      const page = await knowingCommittee();
+      await page.locator("#trust [aria-expanded]").click();
+      return page;
+    }],
+    ["committee, about to be forgotten", async () => {
+      const page = await knowingCommittee();
+      await page.locator("#trust [aria-expanded]").click();
+      await page.getByRole("button", { name: "Forget this committee" }).click();
+      return page;
+    }],
+    ["committee, certified from it", () => certifyingAt(changed(), "certified")],
+    ["committee, server behind", () => certifyingAt(before(changed(), 1), "failed")],
+    ["committee, server with another", () => certifyingAt(fork(), "failed")],
+    ["committee, valid from it", () => verifyingFrom(certifiedIn(changed(), 0))],
+    ["committee, bundle with another", () => verifyingFrom(certifiedIn(fork(), 1))],
     ["hashing", () => certifying(null, long, "hashing")],
     ["connecting", () => certifying("never ready", SCAN, "connecting")],
     ["sending", () => certifying("stops reading", large, "sending")],

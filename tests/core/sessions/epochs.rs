@@ -117,7 +117,7 @@ fn a_client_names_the_epoch_that_it_knows_and_is_shown_only_later_ones() {
     assert_eq!(error, SessionError::OldEpoch { expected: 3, got: 2 });
     assert_eq!(Fault::from(&error), Fault::Link);
     let failure = Failure::from(&error);
-    assert_eq!((failure.code, failure.check, failure.can_retry), (FailureKind::Invalid, Some("epoch"), true));
+    assert_eq!((failure.code, failure.check, failure.can_retry), (FailureKind::OldEpoch, Some("epoch"), true));
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_client_that_pins_a_committee_refuses_servers_without_it() {
     assert!(session.chain().is_none());
     assert_eq!(Fault::from(&error), Fault::Permanent);
     let failure = Failure::from(&error);
-    assert_eq!((failure.code, failure.check, failure.can_retry), (FailureKind::Invalid, Some("chain"), false));
+    assert_eq!((failure.code, failure.check, failure.can_retry), (FailureKind::AnotherCommittee, Some("chain"), false));
     assert!(
         failure.message.contains(&expected.to_string()) && failure.message.contains(&got.to_string()),
         "{failure:?}"

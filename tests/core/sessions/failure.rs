@@ -2,7 +2,7 @@
 
 use vouch_core::bls::BlsError;
 use vouch_core::committee::{GenesisError, PossessionError};
-use vouch_core::digest::Digest;
+use vouch_core::digest::{CommitteeDigest, Digest};
 use vouch_core::message::{Code, Failed, MessageError, Stream};
 use vouch_core::session::{ByteRange, Failure, FailureKind, Rejection, SessionError};
 use vouch_core::verify::Invalid;
@@ -25,6 +25,8 @@ fn failures() -> Vec<(SessionError, FailureKind, Option<&'static str>, bool)> {
         role: vouch_core::link::Role::Server,
         key: support::committee::node_secret("failure").node_key(),
     };
+    let [first, second] = [1, 2].map(|byte| CommitteeDigest([byte; 32]));
+    let another_committee = SessionError::AnotherCommittee { epoch: 9, expected: first, got: second };
     let rejection = Rejection { name: "replica-1".into(), reason: "it lied".into() };
     vec![
         (SessionError::Malformed(MessageError::UnknownTag(9)), FailureKind::Protocol, None, false),
@@ -51,6 +53,8 @@ fn failures() -> Vec<(SessionError, FailureKind, Option<&'static str>, bool)> {
             false,
         ),
         (SessionError::OldCertificate { expected: 9, got: 5 }, FailureKind::Invalid, Some("time"), false),
+        (SessionError::OldEpoch { expected: 9, got: 5 }, FailureKind::OldEpoch, Some("epoch"), true),
+        (another_committee, FailureKind::AnotherCommittee, Some("chain"), false),
         (SessionError::SourceChanged { expected: 4, got: 2 }, FailureKind::Source, None, true),
         (SessionError::Unsatisfiable { range: ByteRange::From(9), length: 5 }, FailureKind::Range, None, false),
         (SessionError::NotFound(Digest([1; 32])), FailureKind::NotFound, None, false),
@@ -126,6 +130,8 @@ fn machine_readable_texts_are_stable() {
         (FailureKind::Connection, "connection"),
         (FailureKind::Refused, "refused"),
         (FailureKind::Invalid, "invalid"),
+        (FailureKind::OldEpoch, "old-epoch"),
+        (FailureKind::AnotherCommittee, "another-committee"),
         (FailureKind::Protocol, "protocol"),
         (FailureKind::Source, "source"),
         (FailureKind::Range, "range"),

@@ -18,14 +18,15 @@ pub struct Attempts(Rc<RefCell<session::Attempts>>);
 
 #[wasm_bindgen]
 impl Attempts {
-    /// `cluster`: the cluster identity to trust; without it, that of the first attempt's server. `limit`: how many seconds to retry
-    /// without progress, 0 for no retry; the core's default without it.
+    /// `cluster`: the cluster identity to trust; without it, that of the first attempt's server. `checkpoint`: the newest committee of
+    /// that cluster that the caller has verified; a server that does not show it is refused before any request. `limit`: how many seconds
+    /// to retry without progress, 0 for no retry; the core's default without it.
     ///
     /// # Errors
-    /// `cluster` is not an identity.
+    /// `cluster` is not an identity, or `checkpoint` is not a checkpoint.
     #[wasm_bindgen(constructor)]
-    pub fn new(cluster: Option<String>, limit: Option<f64>) -> Result<Self, InputError> {
-        let trusted = cluster.map(|text| input::cluster(&text)).transpose()?;
+    pub fn new(cluster: Option<String>, checkpoint: Option<String>, limit: Option<f64>) -> Result<Self, InputError> {
+        let trusted = input::trust(cluster, checkpoint)?;
         let limit = limit.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
         Ok(Self(Rc::new(RefCell::new(session::Attempts::new(trusted, limit.unwrap_or(DEFAULT_LIMIT))))))
     }

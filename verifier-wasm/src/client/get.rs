@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use js_sys::Function;
 use serde::Serialize;
+use vouch_core::chain::Checkpoint;
 use vouch_core::session::{self, GetEvent, GetSession, Rejection, SessionError, VerifiedRange, WantedBytes};
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::WebSocket;
@@ -103,6 +104,8 @@ struct Rejected {
 #[derive(Serialize)]
 struct Verified {
     cluster: Option<String>,
+    /// Of the newest committee that the server showed.
+    checkpoint: Option<Checkpoint>,
 }
 
 /// A link of a get, which reports to the get and its attempts.
@@ -133,7 +136,9 @@ impl GetLink {
             }
             GetEvent::Rejected(Rejection { name, reason }) => tell("rejected", Rejected { name, reason }),
             GetEvent::Verified => {
-                tell("verified", Verified { cluster: self.session.cluster().map(|cluster| cluster.to_string()) })
+                let chain = self.session.chain();
+                let cluster = chain.map(|chain| chain.cluster().to_string());
+                tell("verified", Verified { cluster, checkpoint: chain.map(Checkpoint::from) })
             }
         })
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use js_sys::Function;
 use serde::Serialize;
+use vouch_core::chain::Checkpoint;
 use vouch_core::digest::Digest;
 use vouch_core::message::{MAX_BLOB, Message, Stage, Stream};
 use vouch_core::receipt::NEVER;
@@ -139,7 +140,15 @@ impl Put {
         let (bytes, outline) = hashed.map_or((None, None), |hashed| (hashed.small, Some(hashed.outline)));
         // Fails only for bytes of another length than that of the outline, which was made from these. A new link has room.
         let _ = link.begin(put, bytes, outline);
-        let session = PutSession { link, attempts, passed: 0, sent: 0, is_stored: false, is_blob_sent: false };
+        let session = PutSession {
+            link,
+            attempts,
+            passed: 0,
+            sent: 0,
+            is_stored: false,
+            is_blob_sent: false,
+            is_committee_known: false,
+        };
         Ok(Self(Link::new(socket, listener, session, &hello)))
     }
 
@@ -198,6 +207,8 @@ struct Member {
 struct Certified {
     bundle: String,
     cluster: String,
+    /// Of the newest committee that the server showed.
+    checkpoint: Checkpoint,
     server: String,
     digest: String,
     length: u64,
@@ -217,6 +228,8 @@ struct PutSession {
     is_stored: bool,
     /// All bytes were sent with the offer. This is no milestone: the server has not accepted the put.
     is_blob_sent: bool,
+    /// The server has shown its committees.
+    is_committee_known: bool,
 }
 
 impl PutSession {
@@ -224,7 +237,10 @@ impl PutSession {
         let mut attempts = self.attempts.borrow_mut();
         match event {
             PutLinkEvent::Opened => attempts.retry.opened(),
-            PutLinkEvent::Cluster(chain) => attempts.verified(chain.clone()),
+            PutLinkEvent::Cluster(chain) => {
+                self.is_committee_known = true;
+                attempts.verified(chain.clone());
+            }
             PutLinkEvent::Put(_, Ok(PutEvent::Ready { offset })) => {
                 (self.passed, self.sent) = (*offset, *offset);
                 attempts.retry.reached(0, Milestone::Ready(*offset));
@@ -259,13 +275,15 @@ impl PutSession {
 impl Session for PutSession {
     fn receive(&mut self, bytes: &Bytes, now: u64) -> Result<Vec<Step>, SessionError> {
         let mut steps = Vec::new();
+        // The offer comes before the committees or, if one is pinned, after them.
+        let is_sent = |session: &Self| session.is_committee_known && session.is_blob_sent;
+        let was_sent = is_sent(self);
         for event in self.link.receive(bytes, now)? {
             self.heard(&event);
-            let is_committee = matches!(event, PutLinkEvent::Cluster(_));
             steps.extend(step(event)?);
-            if is_committee && self.is_blob_sent {
-                steps.push(tell("sent", ()));
-            }
+        }
+        if is_sent(self) && !was_sent {
+            steps.push(tell("sent", ()));
         }
         Ok(steps)
     }
@@ -288,7 +306,7 @@ impl Session for PutSession {
 fn step(event: PutLinkEvent) -> Result<Option<Step>, SessionError> {
     Ok(Some(match event {
         PutLinkEvent::Opened => return Ok(None),
-        PutLinkEvent::Cluster(chain) => tell("committee", CommitteeView::from(&**chain.current())),
+        PutLinkEvent::Cluster(chain) => tell("committee", CommitteeView::from(&chain)),
         PutLinkEvent::Put(_, event) => match event? {
             PutEvent::Send(message) => Step::Send(message),
             PutEvent::Ready { offset } => tell("ready", Ready { offset }),
@@ -297,7 +315,8 @@ fn step(event: PutLinkEvent) -> Result<Option<Step>, SessionError> {
                 "certified",
                 Certified {
                     bundle: certified.bundle.to_json(),
-                    cluster: certified.committee().cluster().to_string(),
+                    cluster: certified.chain.cluster().to_string(),
+                    checkpoint: (&certified.chain).into(),
                     server: certified.server.to_string(),
                     digest: certified.certificate.claim.receipt.digest.to_hex(),
                     length: certified.certificate.claim.receipt.length,
