@@ -48,7 +48,7 @@ pub(super) enum Command {
     Inspect(InspectArgs),
     /// Find out whether the committees in two bundles contradict each other
     Compare(CompareArgs),
-    /// Add to a bundle what followed since it was made: committees, and the proof that the seal of its epoch has it
+    /// Add to a bundle the committees and the seal that followed
     Upgrade(UpgradeArgs),
     /// Read the cluster's ordered log, verified, or write a note to it
     Log(LogCommandArgs),
