@@ -293,6 +293,10 @@ pub enum Message {
         count: u32,
         identities: Vec<StatementId>,
     },
+    #[cfg(feature = "nodes")]
+    NextMembers {
+        members: Vec<NodeKey>,
+    },
 }
 
 /// A replica's status at a server.
@@ -461,6 +465,8 @@ impl Message {
             Self::AskSeal { .. } => "AskSeal",
             #[cfg(feature = "nodes")]
             Self::SealPart { .. } => "SealPart",
+            #[cfg(feature = "nodes")]
+            Self::NextMembers { .. } => "NextMembers",
         }
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use support::blobs::{content, put_bytes_patiently, verdict};
+use support::blobs::{content, put_bytes, put_bytes_patiently, verdict};
+use support::committee::node_secret;
 use support::in_process::InProcess;
 use support::ordered_log::{first_note, submit};
 use support::{unix_seconds, until};
@@ -14,10 +15,10 @@ use vouch::host::Host;
 use vouch::replica::Event;
 use vouch::server;
 use vouch_core::chain::CommitteeChain;
-use vouch_core::committee::CommitteeRecord;
+use vouch_core::committee::{CommitteeRecord, MemberName};
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::log::Op;
-use vouch_core::membership::{CommitteeChange, MembershipOp, NodeVote};
+use vouch_core::membership::{AddedMember, CommitteeChange, MembershipOp, NodeVote};
 use vouch_core::session::Certified;
 use vouch_core::verify::Verdict;
 
@@ -159,6 +160,45 @@ async fn a_dead_member_is_removed_and_the_others_go_on() {
     let certified = put(changing.cluster.address(), changing.identity(), b"by three").await;
     changing.expect_valid(&certified, 1, b"by three");
     changing.expect_valid(&changing.before, 0, BEFORE);
+}
+
+/// Two of seven leave, and one joins that never comes: the change stays approved. Of the five that stay, four must hold a new file.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_leave_do_not_certify_a_file_that_too_few_of_the_others_hold() {
+    let mut changing = Changing::start(7).await;
+    let (identity, genesis) = (changing.identity(), changing.genesis());
+    let node_key = |number: usize| {
+        vouch::replica::keys_of(&Host::system(), &changing.cluster.folder(number)).unwrap().node.node_key()
+    };
+    let (stay, leave) = ([0, 1, 2, 3, 4].map(node_key), [5, 6].map(node_key));
+    let absent = AddedMember { node_key: node_secret("absent").node_key(), name: MemberName::new("absent").unwrap() };
+    let change = CommitteeChange::new(&genesis, [5; 16], false, leave.to_vec(), vec![absent]).unwrap();
+    changing.decide(change, 0..5).await;
+    for number in [0, 1] {
+        changing.cluster.stop_replica(number).await;
+    }
+    let address = changing.cluster.address().to_owned();
+    // The members tell the server a moment after the log has decided.
+    let refused = async |bytes: &[u8]| match put_bytes(&address, Some(identity), bytes).await {
+        Err(error) => Some(error.to_string()),
+        Ok(_) => None,
+    };
+    let mut said = None;
+    for number in 0..100 {
+        said = refused(format!("by those that leave {number}").as_bytes()).await;
+        if said.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let said = said.expect("a quorum of which three stay is not enough");
+    assert!(said.contains("the committee changes, and too few members that stay hold the file"), "{said}");
+    changing.cluster.start_replica(0).await;
+    let certified = put(&address, identity, b"by four that stay").await;
+    let members = genesis.members();
+    let signed =
+        certified.certificate.signers.iter().filter(|signer| stay.contains(&members[usize::from(*signer)].node_key));
+    assert_eq!((certified.certificate.epoch, signed.count()), (0, 4));
 }
 
 #[tokio::test(flavor = "multi_thread")]

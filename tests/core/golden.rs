@@ -212,6 +212,8 @@ fn log_messages(cluster: &TestCommittee) -> Vec<(&'static str, Message)> {
         ("LogBlock", Message::LogBlock { stream, path, block: Box::new(block) }),
         ("AskSeal", Message::AskSeal { stream, epoch: MAX_SAFE_INTEGER, from: 8192 }),
         ("SealPart", Message::SealPart { stream, count: 8194, identities: vec![StatementId([7; 32]); 2] }),
+        ("NextMembers", Message::NextMembers { members: vec![node_secret("golden").node_key(); 2] }),
+        ("NextMembers, no change", Message::NextMembers { members: Vec::new() }),
         ("SealPart, no statement", Message::SealPart { stream, count: 0, identities: Vec::new() }),
     ]
 }

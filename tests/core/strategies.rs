@@ -400,5 +400,6 @@ fn log_message() -> impl Strategy<Value = Message> {
         }),
         (stream(), 0..=MAX_SEALED as u32, vec(bytes_of().prop_map(StatementId), 0..9))
             .prop_map(|(stream, count, identities)| Message::SealPart { stream, count, identities }),
+        vec(bytes_of().prop_map(NodeKey), 0..9).prop_map(|members| Message::NextMembers { members }),
     ]
 }

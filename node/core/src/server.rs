@@ -21,6 +21,7 @@ mod request_limits;
 pub mod reuse;
 mod roster;
 mod stream_numbers;
+pub mod succession;
 pub mod time_relay;
 
 pub use admission::Admission;

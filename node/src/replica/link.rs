@@ -133,7 +133,8 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: OpenedLink) ->
     let watching = watch_storage(&context.storage, inputs.clone());
     let log = Arc::new(context.log.link(replies.clone()));
     let peers = context.peers.relay(replies.clone());
-    let (telling, leaving) = (log.clone().tell_tips(), epoch_ended(context, epoch, replies.clone()));
+    let telling = log.clone().tell();
+    let leaving = epoch_ended(context, epoch, replies.clone());
     let _asking = context.clock.link(replies.clone());
     let mut link = LinkShell {
         core: ReplicaLink::new(context.identity.node_key(), context.max_incoming),

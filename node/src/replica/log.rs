@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::mpsc;
+use vouch_core::link::NodeKey;
 use vouch_core::log::Op;
 use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_node_core::log::interface::LogClock;
@@ -157,8 +158,34 @@ impl LogLink {
         refused.then(|| Message::Failed(busy(stream)))
     }
 
-    /// Tells the server of each new last block. Completes when the link ends.
-    pub(super) async fn tell_tips(self: Arc<Self>) {
+    /// Tells the server what it should know of the log. Completes when the link ends.
+    pub(super) async fn tell(self: Arc<Self>) {
+        tokio::select! {
+            () = self.tell_tips() => {}
+            () = self.tell_next_members() => {}
+        }
+    }
+
+    /// Tells the server the nodes of the next committee whenever a change is approved or has ended.
+    async fn tell_next_members(&self) {
+        let mut states = self.log.follow_membership();
+        let mut told = Vec::new();
+        loop {
+            let next = states.see().as_deref().map(next_members).unwrap_or_default();
+            if next != told {
+                told.clone_from(&next);
+                if self.replies.send(Message::NextMembers { members: next }.encode().into()).await.is_err() {
+                    return;
+                }
+            }
+            if states.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Tells the server of each new last block.
+    async fn tell_tips(&self) {
         let mut tips = self.log.tip.follow();
         loop {
             if let Some(Tip { height, time }) = tips.see()
@@ -171,6 +198,14 @@ impl LogLink {
             }
         }
     }
+}
+
+/// The nodes of the next committee, while a change is approved that waits for blobs. A forced one is for emergencies: puts must not wait for
+/// members then.
+fn next_members(membership: &Membership) -> Vec<NodeKey> {
+    let committee = membership.committee().record();
+    let running = membership.running().filter(|running| !running.change.is_forced);
+    running.map(|running| running.members(committee).iter().map(|member| member.node_key).collect()).unwrap_or_default()
 }
 
 impl LogRunner {

@@ -323,6 +323,7 @@ async fn read(
             | Message::Endorse { .. }
             | Message::AskTime { .. }
             | Message::LogTip { .. }
+            | Message::NextMembers { .. }
             | Message::Peer(_) => Stream::LINK,
             other => return LinkError::unexpected("a reply", other),
         };
@@ -354,6 +355,9 @@ async fn read(
             Message::AskTime { .. } => {}
             Message::Endorse { digests } => requests.endorse(member, digests),
             Message::LogTip { height, .. } => context.log.tip(member, height),
+            Message::NextMembers { members } => {
+                context.core.handle(ServerInput::NextMembers(link, members.into_iter().collect()));
+            }
             // The core routes it: a vote to its batch, any other reply to its put or get.
             message => context.core.handle(ServerInput::Reply(link, Reply { member, stream, message })),
         }

@@ -7,9 +7,9 @@ use super::epochs::read_epochs;
 use super::layout::{
     ACCEPTANCES, ALL, ARCHIVE, ASK_BLOCK, ASK_LOG_HEAD, ASK_OP_PROOF, ASK_SEAL, ASK_TIME, AUTH, BLOB, BLOB_HEADER,
     CANCEL, CERTIFIED, CHUNK, CLUSTER, ENDORSE, EPOCHS, FAILED, FIND_CERTIFICATE, FOUND_CERTIFICATE, FOUNDING, JOIN,
-    LIST, LISTED, LOCATE, LOCATED, LOG_BLOCK, LOG_HEAD, LOG_TIP, MISSED, NOT_FROM_ASKER, OFFERED, OP_DECIDED, OP_PROOF,
-    OWN, PEER, PROGRESS, PROPOSE, PUT, PUT_END, READ, READY, REFUSALS, RENEW, REPLICA_STATUS, SEAL_PART, SIGNED_TIME,
-    STORED, SUBMIT_OP, VOTE,
+    LIST, LISTED, LOCATE, LOCATED, LOG_BLOCK, LOG_HEAD, LOG_TIP, MISSED, NEXT_MEMBERS, NOT_FROM_ASKER, OFFERED,
+    OP_DECIDED, OP_PROOF, OWN, PEER, PROGRESS, PROPOSE, PUT, PUT_END, READ, READY, REFUSALS, RENEW, REPLICA_STATUS,
+    SEAL_PART, SIGNED_TIME, STORED, SUBMIT_OP, VOTE,
 };
 use super::{
     ClusterMessage, Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, MAX_BLOB, MAX_CHUNK,
@@ -293,6 +293,13 @@ impl Message {
                 let identities =
                     (0..number).map(|_| reader.array("statement").map(StatementId)).collect::<Result<_, _>>()?;
                 Self::SealPart { stream, count, identities }
+            }
+            #[cfg(feature = "nodes")]
+            NEXT_MEMBERS => {
+                let number = reader.u16("number of members")?;
+                in_range("number of members", number.into(), 0, MAX_MEMBERS.into())?;
+                let members = (0..number).map(|_| reader.array("node key").map(NodeKey)).collect::<Result<_, _>>()?;
+                Self::NextMembers { members }
             }
             tag => return Err(MessageError::UnknownTag(tag)),
         };

@@ -7,9 +7,9 @@ use super::epochs::write_epochs;
 use super::layout::{
     ACCEPTANCES, ALL, ARCHIVE, ASK_BLOCK, ASK_LOG_HEAD, ASK_OP_PROOF, ASK_SEAL, ASK_TIME, AUTH, BLOB, BLOB_HEADER,
     CANCEL, CERTIFIED, CHUNK, CHUNK_HEADER, CLUSTER, ENDORSE, FAILED, FIND_CERTIFICATE, FOUND_CERTIFICATE, FOUNDING,
-    JOIN, LIST, LISTED, LOCATE, LOCATED, LOG_BLOCK, LOG_HEAD, LOG_TIP, MISSED, NOT_FROM_ASKER, OFFERED, OP_DECIDED,
-    OP_PROOF, OWN, PEER, PROGRESS, PROPOSE, PUT, PUT_END, READ, READY, REFUSALS, RENEW, REPLICA_STATUS, SEAL_PART,
-    SIGNED_TIME, STORED, SUBMIT_OP, VOTE,
+    JOIN, LIST, LISTED, LOCATE, LOCATED, LOG_BLOCK, LOG_HEAD, LOG_TIP, MISSED, NEXT_MEMBERS, NOT_FROM_ASKER, OFFERED,
+    OP_DECIDED, OP_PROOF, OWN, PEER, PROGRESS, PROPOSE, PUT, PUT_END, READ, READY, REFUSALS, RENEW, REPLICA_STATUS,
+    SEAL_PART, SIGNED_TIME, STORED, SUBMIT_OP, VOTE,
 };
 use super::{Failed, ListFilter, ListPage, ListSource, Message, Stream};
 use crate::bls::VoteSignature;
@@ -293,6 +293,11 @@ impl Message {
                 let writer = Writer::new(SEAL_PART, 10 + 32 * identities.len()).stream(*stream);
                 let writer = writer.u32(*count).count(identities.len());
                 identities.iter().fold(writer, |writer, identity| writer.bytes(&identity.0)).finish()
+            }
+            #[cfg(feature = "nodes")]
+            Self::NextMembers { members } => {
+                let writer = Writer::new(NEXT_MEMBERS, 2 + 32 * members.len()).count(members.len());
+                members.iter().fold(writer, |writer, member| writer.bytes(&member.0)).finish()
             }
         }
     }

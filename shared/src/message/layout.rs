@@ -47,6 +47,7 @@ pub(super) const ASK_BLOCK: u8 = 0x58;
 pub(super) const LOG_BLOCK: u8 = 0x59;
 pub(super) const ASK_SEAL: u8 = 0x5A;
 pub(super) const SEAL_PART: u8 = 0x5B;
+pub(super) const NEXT_MEMBERS: u8 = 0x5C;
 
 /// In place of a member's index: the end that is asked itself.
 pub(super) const OWN: u16 = u16::MAX;

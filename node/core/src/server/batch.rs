@@ -24,10 +24,11 @@ use vouch_core::tally::{Tally, VoteError};
 
 use super::ended_waits::EndedWaits;
 use super::health::Observed;
-use super::put::{too_late, why_too_few};
+use super::put::{too_few_stay, too_late, why_too_few};
 use super::stream_numbers::StreamNumbers;
+use super::succession::StayingMembers;
 pub use events::{BatchContext, BatchInput, BatchOutput, BatchRequest};
-use pending_receipt::{PendingReceipt, common_holders};
+use pending_receipt::{PendingReceipt, common_holders, suffice};
 pub use policy::BatchPolicy;
 use proposed::ProposedBatch;
 
@@ -133,7 +134,7 @@ impl Batches {
             BatchInput::Tick => {}
         }
         self.close(context, &mut out);
-        self.retry_below_quorum(context.now, &mut out);
+        self.retry_below_quorum(context, &mut out);
         out
     }
 
@@ -175,10 +176,10 @@ impl Batches {
 
     /// Closes batches that are certified, cannot reach a quorum, or have timed out.
     fn close(&mut self, context: &BatchContext, out: &mut Vec<BatchOutput>) {
-        let (quorum, now) = (self.quorum(), context.now);
+        let (quorum, now, staying) = (self.quorum(), context.now, &context.staying);
         let due = self.signing.iter_mut().filter_map(|(batch, signing)| {
-            let is_due = signing.is_certified(quorum, &context.not_awaited, now)
-                || signing.is_hopeless(quorum)
+            let is_due = signing.is_certified(quorum, context)
+                || signing.is_hopeless(quorum, staying)
                 || now > signing.since() + self.voting;
             is_due.then_some(*batch)
         });
@@ -187,11 +188,11 @@ impl Batches {
             if let Some(until) = signing.until() {
                 self.closed.add(batch, until);
             }
-            if signing.voted() >= quorum {
+            if signing.has_votes(quorum, staying) {
                 note_late(batch, signing.silent(), out);
                 out.push(signing.certify(batch));
-            } else if signing.is_hopeless(quorum) {
-                self.requeue(signing);
+            } else if signing.is_hopeless(quorum, staying) {
+                self.requeue(signing, staying);
             } else {
                 let silent: Vec<u16> = signing.silent().collect();
                 note_late(batch, silent.iter().copied(), out);
@@ -204,10 +205,10 @@ impl Batches {
     }
 
     /// Puts the receipts of a failed batch at the front of the queue, or aside if too few holders are left.
-    fn requeue(&mut self, signing: ProposedBatch) {
+    fn requeue(&mut self, signing: ProposedBatch, staying: &StayingMembers) {
         let quorum = self.quorum();
         for item in signing.into_items().into_iter().rev() {
-            if item.holders.len() >= quorum {
+            if suffice(&item.holders, quorum, staying) {
                 self.waiting.push_front(item);
             } else {
                 self.below_quorum.push(item);
@@ -215,14 +216,18 @@ impl Batches {
         }
     }
 
-    /// Requeues receipts that have a quorum of holders again. Fails those that cannot reach one any more.
-    fn retry_below_quorum(&mut self, now: Duration, out: &mut Vec<BatchOutput>) {
-        let quorum = self.quorum();
+    /// Requeues receipts that have enough holders again. Fails those that cannot get them any more.
+    fn retry_below_quorum(&mut self, context: &BatchContext, out: &mut Vec<BatchOutput>) {
+        let (quorum, staying) = (self.quorum(), &context.staying);
         for item in std::mem::take(&mut self.below_quorum) {
-            if item.holders.len() >= quorum {
+            let may_wait = || suffice(&item.holders.union(&item.candidates).copied().collect(), quorum, staying);
+            if suffice(&item.holders, quorum, staying) {
                 self.waiting.push_front(item);
-            } else if item.holders.len() + item.candidates.len() >= quorum && now <= item.since + self.voting {
+            } else if context.now <= item.since + self.voting && may_wait() {
                 self.below_quorum.push(item);
+            } else if item.holders.len() >= quorum {
+                let failed = too_few_stay(&self.committee, item.put, staying.without(&item.holders));
+                out.push(BatchOutput::Request(BatchRequest::Fail(item.put, failed)));
             } else {
                 let refusals = item.refusals.iter().map(|(member, failed)| (*member, failed));
                 let failed = why_too_few(&self.committee, item.put, refusals, |member| item.holders.contains(&member));
@@ -280,7 +285,10 @@ impl Batches {
             if !(is_full || is_due) {
                 break;
             }
-            let items = self.gather();
+            let items = self.gather(&context.staying);
+            if items.is_empty() {
+                continue;
+            }
             let (batch, issued_at) = (self.numbers.next(), context.unix_now);
             let receipts: Vec<Receipt> = items.iter().map(|item| item.receipt).collect();
             let is_small = receipts.len() <= BUILT_INLINE;
@@ -292,6 +300,8 @@ impl Batches {
                 out.push(BatchOutput::Request(BatchRequest::Build { batch, issued_at, receipts }));
             }
         }
+        // Those that were put aside and have no candidates left fail now.
+        self.retry_below_quorum(context, &mut out);
         out
     }
 
@@ -323,18 +333,23 @@ impl Batches {
         self.signing.insert(batch, ProposedBatch::new(items, (receipts, tally), proposal, &common, now));
     }
 
-    /// Takes the first receipt in the queue, and each later one as long as all taken share a quorum of holders.
-    fn gather(&mut self) -> Vec<PendingReceipt> {
+    /// Takes the first receipt in the queue, and each later one as long as all taken share enough holders. A receipt that has too few is put
+    /// aside.
+    fn gather(&mut self, staying: &StayingMembers) -> Vec<PendingReceipt> {
         let quorum = self.quorum();
         let mut taken: Vec<PendingReceipt> = Vec::new();
         let mut common = BTreeSet::new();
         let mut left = VecDeque::new();
         while let Some(item) = self.waiting.pop_front() {
             if taken.is_empty() {
+                if !suffice(&item.holders, quorum, staying) {
+                    self.below_quorum.push(item);
+                    continue;
+                }
                 common.clone_from(&item.holders);
             } else if item.holders != common {
                 let shared: BTreeSet<u16> = common.intersection(&item.holders).copied().collect();
-                if shared.len() < quorum {
+                if !suffice(&shared, quorum, staying) {
                     left.push_back(item);
                     continue;
                 }

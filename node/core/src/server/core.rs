@@ -19,12 +19,14 @@ use super::health::{Fault, Health, HealthNotice, LinkId, Observed};
 use super::put::PutContext;
 use super::roster::{Membership, Roster};
 use super::stream_numbers::StreamNumbers;
+use super::succession::Succession;
 pub use events::{Reply, ServerClock, ServerInput, ServerOutput};
 
 /// The decisions of a server that concern all its clients and replicas.
 pub struct ServerCore<H> {
     roster: Roster<H>,
     health: Health,
+    succession: Succession,
     /// `None` until there is a committee.
     batches: Option<Batches>,
     /// Number of puts that are being stored and will be submitted soon.
@@ -37,8 +39,8 @@ pub struct ServerCore<H> {
 impl<H: Clone> ServerCore<H> {
     /// A server without connections. `chain`: the committees in its data folder. `voting`: maximum time for a quorum to vote.
     pub fn new(chain: Option<CommitteeChain>, policy: BatchPolicy, voting: Duration, numbers: StreamNumbers) -> Self {
-        let (roster, health) = (Roster::default(), Health::default());
-        let mut core = Self { roster, health, batches: None, storing: 0, policy, voting, numbers };
+        let (roster, health, succession) = (Roster::default(), Health::default(), Succession::default());
+        let mut core = Self { roster, health, succession, batches: None, storing: 0, policy, voting, numbers };
         if let Some(chain) = chain {
             core.adopt(chain);
         }
@@ -115,6 +117,14 @@ impl<H: Clone> ServerCore<H> {
             ServerInput::Adopted(chain) => self.begin_epoch(chain, &mut out),
             ServerInput::Reply(link, reply) => self.reply(link, reply, clock, &mut out),
             ServerInput::Unclaimed(link, reply) => self.unclaimed(link, reply, clock, &mut out),
+            ServerInput::NextMembers(link, next) => {
+                if let Membership::Member(member) = self.roster.membership(&link.node_key)
+                    && self.roster.link(member) == Some(link)
+                {
+                    self.succession.told(member, next);
+                    out.push(ServerOutput::Settle);
+                }
+            }
             ServerInput::Observed { stream, member, link, observed } => {
                 self.observe(stream, member, &link, observed, clock.now, &mut out);
             }
@@ -135,6 +145,7 @@ impl<H: Clone> ServerCore<H> {
             let failed = |put| Failed::new(put, Code::NewEpoch, "a new committee has taken over; try again");
             out.extend(before.into_puts().map(|put| ServerOutput::Batch(BatchRequest::Fail(put, failed(put)))));
             self.health = Health::default();
+            self.succession = Succession::default();
             self.roster.clear();
         }
         self.adopt(chain);
@@ -149,6 +160,8 @@ impl<H: Clone> ServerCore<H> {
     /// A member's link has ended: requests sent on it get no answer.
     fn lose(&mut self, link: &LinkId, clock: ServerClock, out: &mut Vec<ServerOutput>) {
         if let Membership::Member(member) = self.roster.membership(&link.node_key) {
+            // What it says on its next link counts.
+            self.succession.told(member, BTreeSet::new());
             self.batch(BatchInput::Lost(member), clock, out);
         }
     }
@@ -210,6 +223,7 @@ impl<H: Clone> ServerCore<H> {
             storing: self.storing,
             not_awaited: self.health.not_awaited_to_vote(record, now),
             verified_apart: self.health.verified_apart(record, now),
+            staying: self.succession.staying(record),
         })
     }
 

@@ -17,7 +17,7 @@ use vouch_core::session::progress::{SERVER_STORES, SERVER_VOTES};
 
 use super::admission::Admission;
 pub use events::{Forwarded, PutAction, PutAnswer, PutContext, PutInput, PutOutput, PutRequest};
-pub use failures::{too_few, too_late, why_too_few};
+pub use failures::{too_few, too_few_stay, too_late, why_too_few};
 use running::RunningPut;
 
 /// Assumed minimum rate in bytes per second at which a member reads a stored blob. The deadline of an offer is extended accordingly.

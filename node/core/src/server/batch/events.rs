@@ -11,6 +11,7 @@ use vouch_core::statement::{self, Stored};
 use vouch_core::tally::{Ballot, Tally, VerifiedVote, VoteError};
 
 use crate::server::health::Observed;
+use crate::server::succession::StayingMembers;
 
 /// An input of the batches.
 #[derive(Debug)]
@@ -161,4 +162,6 @@ pub struct BatchContext {
     pub not_awaited: BTreeSet<u16>,
     /// Members that voted falsely before: their votes are verified apart.
     pub verified_apart: BTreeSet<u16>,
+    /// The members that stay when the committee changes.
+    pub staying: StayingMembers,
 }

@@ -9,8 +9,9 @@ use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::statement::{Batch, Stored};
 use vouch_core::tally::{Ballot, Tally, VerifiedVote, VoteError};
 
-use super::{BatchOutput, BatchRequest, PendingReceipt, refused_receipts};
+use super::{BatchContext, BatchOutput, BatchRequest, PendingReceipt, refused_receipts};
 use crate::server::grace_period::GracePeriod;
+use crate::server::succession::StayingMembers;
 
 /// The state of a member that was asked to vote.
 #[derive(Debug)]
@@ -162,8 +163,13 @@ impl ProposedBatch {
         }
     }
 
-    pub(super) fn voted(&self) -> usize {
-        self.parts.values().filter(|part| matches!(part, VoteState::Voted)).count()
+    fn voters(&self) -> impl Iterator<Item = &u16> {
+        self.parts.iter().filter(|(_, part)| matches!(part, VoteState::Voted)).map(|(member, _)| member)
+    }
+
+    /// Whether a quorum has voted, with enough of the members that stay.
+    pub(super) fn has_votes(&self, quorum: usize, staying: &StayingMembers) -> bool {
+        self.voters().count() >= quorum && staying.are_enough(self.voters())
     }
 
     /// The members that were asked and have not answered.
@@ -171,20 +177,26 @@ impl ProposedBatch {
         self.parts.iter().filter(|(_, part)| matches!(part, VoteState::Asked)).map(|(member, _)| *member)
     }
 
-    /// Whether a quorum has voted and the wait for the others is over.
-    pub(super) fn is_certified(&mut self, quorum: usize, not_awaited: &BTreeSet<u16>, now: Duration) -> bool {
+    /// Whether enough members have voted and the wait for the others is over.
+    pub(super) fn is_certified(&mut self, quorum: usize, context: &BatchContext) -> bool {
+        let BatchContext { not_awaited, staying, now, .. } = context;
+        if !self.has_votes(quorum, staying) {
+            return false;
+        }
         let awaited = self.parts.iter().filter(|(member, part)| match part {
             VoteState::Asked => !not_awaited.contains(member),
             VoteState::Received(_) | VoteState::Verifying => true,
             VoteState::Voted | VoteState::Out(_) => false,
         });
         let awaited = awaited.count();
-        self.grace.is_over(self.voted(), quorum, awaited, now)
+        self.grace.is_over(self.voters().count(), quorum, awaited, *now)
     }
 
-    /// Whether fewer than a quorum of the asked members can still vote.
-    pub(super) fn is_hopeless(&self, quorum: usize) -> bool {
-        self.parts.values().filter(|part| !matches!(part, VoteState::Out(_))).count() < quorum
+    /// Whether too few of the asked members can still vote.
+    pub(super) fn is_hopeless(&self, quorum: usize, staying: &StayingMembers) -> bool {
+        let left =
+            || self.parts.iter().filter(|(_, part)| !matches!(part, VoteState::Out(_))).map(|(member, _)| member);
+        left().count() < quorum || !staying.are_enough(left())
     }
 
     pub(super) fn certify(self, batch: Stream) -> BatchOutput {

@@ -3,6 +3,7 @@
 mod building;
 mod gathering;
 mod refusals;
+mod succession;
 mod votes;
 
 use vouch_core::bls::VoteSecretKey;
@@ -44,6 +45,8 @@ struct BatchWorld {
     late: BTreeSet<u16>,
     /// The member of each false vote.
     false_votes: Vec<u16>,
+    /// While a change of members is approved.
+    staying: StayingMembers,
 }
 
 fn receipt(number: u32) -> Receipt {
@@ -72,12 +75,14 @@ impl BatchWorld {
             verified,
             late,
             false_votes,
+            staying: StayingMembers::default(),
         }
     }
 
     fn context(&self) -> BatchContext {
         let verified_apart = self.false_votes.iter().copied().collect();
         BatchContext {
+            staying: self.staying.clone(),
             now: self.now,
             unix_now: UNIX,
             storing: self.storing,

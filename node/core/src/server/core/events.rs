@@ -1,8 +1,10 @@
 //! Inputs and outputs of a server's core.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use vouch_core::chain::CommitteeChain;
+use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Message, Stream};
 
 use crate::server::batch::{BatchInput, BatchRequest};
@@ -46,6 +48,8 @@ pub enum ServerInput<H> {
     Reply(LinkId, Reply),
     /// No put and no get waits for a delivered reply.
     Unclaimed(LinkId, Reply),
+    /// A member has told the nodes of the next committee; none while no change is approved.
+    NextMembers(LinkId, BTreeSet<NodeKey>),
     /// An observation of how a member keeps up with a put.
     Observed {
         /// The put.

@@ -67,6 +67,16 @@ pub fn too_few(committee: &Committee, stream: Stream, is_there: impl Fn(u16) -> 
     Failed::new(stream, Code::NotEnoughReplicas, detail).with_subjects(missing)
 }
 
+/// The failure during a change of members: too few of those that stay hold the blob.
+pub fn too_few_stay(committee: &Committee, stream: Stream, missing: Vec<u16>) -> Failed {
+    let names: Vec<String> = missing.iter().map(|member| committee.record().name(*member)).collect();
+    let detail = format!(
+        "the committee changes, and too few members that stay hold the file; it is not on {}",
+        names.join(", ")
+    );
+    Failed::new(stream, Code::NotEnoughReplicas, detail).with_subjects(missing)
+}
+
 /// The failure of a put that expires before it can be certified.
 pub(super) fn expired(stream: Stream, receipt: &Receipt) -> Failed {
     let detail = format!("expected an expiry in the future, got {}", receipt.expires_at);
