@@ -304,7 +304,7 @@ impl Replica {
         let keeping_time = peers.keep_time();
         let ordering = runner.run(context, peers.clone(), events);
         let changing = self.membership.clone().run();
-        let fetching_seals = self.membership.fetch_seals();
+        let fetching_seals = Box::pin(self.membership.fetch_seals());
         let reports = self.link.reports.clone();
         let connecting = self.connections.run(move |trouble| reports.report(Event::Trouble(trouble)));
         tokio::pin!(upkeep, ordering, changing, fetching_seals, keeping_time, connecting);

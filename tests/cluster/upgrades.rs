@@ -100,7 +100,9 @@ async fn what_the_seal_lacks_is_said_and_lies_are_refused() {
     let unsorted = [right.to_list(), right.to_list()].concat();
     for list in [Some(forged), Some(unsorted), Some(vec![1]), Some(StatementId([9; 32]).0.to_vec()), None] {
         upgraded.server.seals.lock().unwrap().clear();
-        list.map(|list| upgraded.serve(0, list));
+        if let Some(list) = list {
+            upgraded.serve(0, list);
+        }
         let (code, shown, said) = upgraded.upgrade(&[]).await;
         assert_eq!((code, &shown["seal"]), (Some(0), &"unavailable".into()), "{said}");
         assert!(said.contains("try again later, or with another server"), "{said}");

@@ -393,12 +393,9 @@ fn log_message() -> impl Strategy<Value = Message> {
             path,
             block: Box::new(block)
         }),
-        (stream(), safe_integer(), 0..=MAX_SEALED as u32).prop_map(|(stream, epoch, from)| Message::AskSeal {
-            stream,
-            epoch,
-            from
-        }),
-        (stream(), 0..=MAX_SEALED as u32, vec(bytes_of().prop_map(StatementId), 0..9))
+        (stream(), safe_integer(), 0..=u32::try_from(MAX_SEALED).unwrap())
+            .prop_map(|(stream, epoch, from)| Message::AskSeal { stream, epoch, from }),
+        (stream(), 0..=u32::try_from(MAX_SEALED).unwrap(), vec(bytes_of().prop_map(StatementId), 0..9))
             .prop_map(|(stream, count, identities)| Message::SealPart { stream, count, identities }),
         vec(bytes_of().prop_map(NodeKey), 0..9).prop_map(|members| Message::NextMembers { members }),
     ]
