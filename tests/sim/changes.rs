@@ -10,6 +10,8 @@ use tokio::time::sleep;
 use vouch::client::PutLink;
 use vouch::client::http::HttpRequest;
 use vouch::host::Host;
+use vouch::log::LogOwner;
+use vouch::log::block_store::BlockStore;
 use vouch_core::bundle::{Bundle, BundleChain};
 use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::{CommitteeRecord, MemberName};
@@ -255,7 +257,33 @@ impl World {
             }
         }
         self.checker.assert_holds();
+        self.check_lists(seals.keys().copied().collect()).await;
         seals
+    }
+
+    /// Every honest member has the statements of these seals in the end, also of those that it did not sign.
+    async fn check_lists(&mut self, epochs: Vec<u64>) {
+        let end = node::elapsed() + RECOVERY;
+        for node in self.checker.honest_members() {
+            while let Some(epoch) = epochs.iter().find(|epoch| !self.has_list(node, **epoch)) {
+                if node::elapsed() > end {
+                    self.checker.broken(Rule::SealsAreKept, format_args!("{node} lacks the seal of epoch {epoch}"));
+                    break;
+                }
+                sleep(TRY_AGAIN).await;
+            }
+        }
+        self.checker.assert_holds();
+    }
+
+    fn has_list(&self, node: Node, epoch: u64) -> bool {
+        let (Some(cluster), Some(keys)) = (self.checker.cluster(), keys(&self.checker).remove(&node)) else {
+            return false;
+        };
+        let disk = self.checker.known().disks[node].after_kill();
+        let (host, owner) = (Host::on_disk(Arc::new(disk)), LogOwner { cluster, node_key: keys.node_key() });
+        let opened = BlockStore::open(&host, &Path::new(FOLDER).join("log.redb"), owner, true);
+        opened.is_ok_and(|(blocks, _)| blocks.has_seal(epoch).unwrap_or(false))
     }
 }
 

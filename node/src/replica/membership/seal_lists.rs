@@ -19,7 +19,7 @@ use crate::log::block_store::BlockStore;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Pauses after attempts without success double from the first to the longest: the member that has a list may be down for long.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// From this pause on, an attempt without success is reported. The servers learn of an epoch a moment later than its members.
 const REPORTED_FROM: Duration = Duration::from_secs(20);
 
