@@ -125,7 +125,8 @@ impl Change {
         let mut is_done = order(host, server, &MembershipOp::Propose { change, operator }, trace, checker).await;
         let approving = if is_signed { Vec::new() } else { members };
         for key in approving {
-            let number = 1 + random.within(0..1 << 20);
+            // Each must be greater than the one before of the same member.
+            let number = u64::try_from(node::elapsed().as_millis()).unwrap_or(u64::MAX);
             let vote = NodeVote::Approve { change: id, number }.sign(&record, &key);
             is_done &= order(host, server, &MembershipOp::Approve(vote), trace, checker).await;
         }
