@@ -262,10 +262,10 @@ impl World {
         seals
     }
 
-    /// Every honest member has the statements of these seals in the end, also of those that it did not sign.
+    /// Every honest member that runs has the statements of these seals in the end, also of those that it did not sign.
     async fn check_lists(&mut self, epochs: Vec<u64>) {
         let end = node::elapsed() + RECOVERY;
-        for node in self.checker.honest_members() {
+        for node in self.checker.honest_members().into_iter().filter(|node| self.is_up(*node)).collect::<Vec<_>>() {
             while let Some(epoch) = epochs.iter().find(|epoch| !self.has_list(node, **epoch)) {
                 if node::elapsed() > end {
                     self.checker.broken(Rule::SealsAreKept, format_args!("{node} lacks the seal of epoch {epoch}"));
