@@ -161,6 +161,7 @@ impl LogLink {
     /// Tells the server what it should know of the log. Completes when the link ends.
     pub(super) async fn tell(self: Arc<Self>) {
         tokio::select! {
+            biased;
             () = self.tell_tips() => {}
             () = self.tell_next_members() => {}
         }
