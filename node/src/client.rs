@@ -7,6 +7,7 @@ mod offer;
 mod put_driver;
 mod put_link;
 mod retry;
+pub mod seal;
 
 use std::collections::VecDeque;
 use std::io;

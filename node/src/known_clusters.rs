@@ -1,8 +1,8 @@
 //! The file with what this user knows of each server's cluster, like ssh's file of known hosts. A line is `ADDRESS IDENTITY`, or
 //! `ADDRESS IDENTITY EPOCH:COMMITTEE` with the newest committee that was verified, once there is a later one than the genesis.
 //!
-//! The newest committee is of the cluster, not of the server: all lines of a cluster have the same one. Without it, whoever holds enough
-//! keys of members that have left could show the cluster as it was before, or with other successors.
+//! All lines of one cluster have the same newest committee: if one server has shown it, the cluster's other servers must show it, too.
+//! Otherwise an attacker with enough keys of members that have left could show the cluster as it was before, or with other successors.
 
 #[cfg(test)]
 mod tests;

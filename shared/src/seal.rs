@@ -55,6 +55,11 @@ impl SealTree {
         Some(SealPath { count: self.count(), index: index.into(), path: self.tree.as_ref()?.path(index)? })
     }
 
+    /// The seal of this committee's epoch, over these statements.
+    pub fn seal(&self, sealed: &CommitteeRecord) -> Seal {
+        Seal { epoch: sealed.epoch(), committee: sealed.digest(), count: self.count(), root: self.root() }
+    }
+
     /// The identities, ascending.
     pub fn identities(&self) -> &[StatementId] {
         &self.identities
@@ -67,8 +72,7 @@ impl SealTree {
         let (Some(expected), Some(sealed), Some(sealing)) = (chain.seal_of(epoch), chain.record(epoch), sealing) else {
             return false;
         };
-        let seal = Seal { epoch, committee: sealed.digest(), count: self.count(), root: self.root() };
-        Statement::new(sealing, seal).id() == expected
+        Statement::new(sealing, self.seal(sealed)).id() == expected
     }
 
     /// The list of a seal: its identities, ascending, 32 bytes each.
@@ -171,7 +175,7 @@ mod tests {
         let (all, committee) = (identities(12), committee());
         for count in 1..=11 {
             let tree = SealTree::new(all[..count].iter().rev().copied()).unwrap();
-            let seal = Seal { epoch: 0, committee: committee.digest(), count: tree.count(), root: tree.root() };
+            let seal = tree.seal(&committee);
             for identity in &all[..count] {
                 let path = tree.path(identity).unwrap();
                 assert_eq!(path.seal(&committee, identity), Some(seal));

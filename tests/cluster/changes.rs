@@ -12,11 +12,13 @@ use support::ordered_log::{first_note, submit};
 use support::{unix_seconds, until};
 use vouch::client::PutLink;
 use vouch::host::Host;
+use vouch::keys::ReplicaKeys;
 use vouch::replica::Event;
 use vouch::server;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::{CommitteeRecord, MemberName};
 use vouch_core::digest::{ClusterId, Digest};
+use vouch_core::link::NodeKey;
 use vouch_core::log::Op;
 use vouch_core::membership::{AddedMember, CommitteeChange, MembershipOp, NodeVote};
 use vouch_core::session::Certified;
@@ -47,6 +49,14 @@ impl Changing {
         self.before.committee().record().clone()
     }
 
+    fn keys(&self, number: usize) -> ReplicaKeys {
+        vouch::replica::keys_of(&Host::system(), &self.cluster.folder(number)).unwrap()
+    }
+
+    fn node_key(&self, number: usize) -> NodeKey {
+        self.keys(number).node.node_key()
+    }
+
     /// The committees that the server shows.
     async fn chain(&self) -> CommitteeChain {
         let link = PutLink::open(&Host::system(), self.cluster.address(), Some(self.identity())).await.unwrap();
@@ -69,8 +79,7 @@ impl Changing {
         let id = change.id();
         self.order(&MembershipOp::Propose { change, operator: None }).await;
         for number in approving {
-            let keys = vouch::replica::keys_of(&Host::system(), &self.cluster.folder(number)).unwrap();
-            let vote = NodeVote::Approve { change: id, number: 1 }.sign(committee, &keys.node);
+            let vote = NodeVote::Approve { change: id, number: 1 }.sign(committee, &self.keys(number).node);
             self.order(&MembershipOp::Approve(vote)).await;
         }
     }
@@ -150,8 +159,7 @@ async fn members_get_new_vote_keys_while_puts_go_on_and_old_certificates_stay_va
 async fn a_dead_member_is_removed_and_the_others_go_on() {
     let mut changing = Changing::start(4).await;
     let genesis = changing.genesis();
-    let keys = |number: usize| vouch::replica::keys_of(&Host::system(), &changing.cluster.folder(number)).unwrap();
-    let dead = keys(3).node.node_key();
+    let dead = changing.node_key(3);
     changing.cluster.stop_replica(3).await;
     changing.decide(CommitteeChange::new(&genesis, [2; 16], false, vec![dead], Vec::new()).unwrap(), 0..3).await;
     changing.until_server_in(1).await;
@@ -167,10 +175,8 @@ async fn a_dead_member_is_removed_and_the_others_go_on() {
 async fn members_that_leave_do_not_certify_a_file_that_too_few_of_the_others_hold() {
     let mut changing = Changing::start(7).await;
     let (identity, genesis) = (changing.identity(), changing.genesis());
-    let node_key = |number: usize| {
-        vouch::replica::keys_of(&Host::system(), &changing.cluster.folder(number)).unwrap().node.node_key()
-    };
-    let (stay, leave) = ([0, 1, 2, 3, 4].map(node_key), [5, 6].map(node_key));
+    let (stay, leave) =
+        ([0, 1, 2, 3, 4].map(|number| changing.node_key(number)), [5, 6].map(|number| changing.node_key(number)));
     let absent = AddedMember { node_key: node_secret("absent").node_key(), name: MemberName::new("absent").unwrap() };
     let change = CommitteeChange::new(&genesis, [5; 16], false, leave.to_vec(), vec![absent]).unwrap();
     changing.decide(change, 0..5).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::sleep;
 use vouch::client::PutLink;
-use vouch::client::http::HttpRequest;
+use vouch::client::seal::{SealError, fetch_seal};
 use vouch::host::Host;
 use vouch::log::LogOwner;
 use vouch::log::block_store::BlockStore;
@@ -18,7 +18,7 @@ use vouch_core::committee::{CommitteeRecord, MemberName};
 use vouch_core::link::{NodeKey, NodeSecretKey};
 use vouch_core::log::Op;
 use vouch_core::membership::{AddedMember, CommitteeChange, MembershipOp, NodeVote};
-use vouch_core::seal::{MAX_SEALED, SealTree};
+use vouch_core::seal::SealTree;
 use vouch_core::session::{LinkOptions, WaitLimit};
 use vouch_core::verify::{Subject, Verdict, Verifier, VerifyOptions};
 
@@ -207,15 +207,15 @@ impl World {
         let chain = link.known_chain().await.expect("a healed server shows its committees").clone();
         let seals = self.seals(&host, server, &chain).await;
         let certificates = self.checker.certificates();
+        // Bundles are as `vouch upgrade` writes them.
+        let all = BundleChain::new(&chain, chain.current().record().epoch());
         let (mut verifier, mut saved) = (Verifier::new(), BTreeMap::new());
         for certificate in certificates {
             let receipt = certificate.claim.receipt;
             let statement = chain.record(certificate.epoch).and_then(|record| certificate.statement(record));
             let seal = seals.get(&certificate.epoch).zip(statement);
             let sealed = seal.and_then(|(seal, statement)| seal.path(&statement.id())).map(|path| path.encode());
-            // As `vouch upgrade` writes it.
-            let all = BundleChain::new(&chain, chain.current().record().epoch());
-            let bundle = Bundle { chain: all, sealed, ..Bundle::new(&certificate, &chain) }.to_json();
+            let bundle = Bundle { certificate: certificate.encode(), chain: all.clone(), sealed }.to_json();
             let subject = Some(Subject { digest: receipt.digest, length: Some(receipt.length) });
             let now = certificate.claim.issued_at;
             let options =
@@ -241,15 +241,13 @@ impl World {
         for epoch in (0..chain.current().record().epoch()).filter(|epoch| chain.seal_of(*epoch).is_some()) {
             let end = node::elapsed() + RECOVERY;
             let seal = loop {
-                let (path, limit) = (format!("/v1/log/seals/{epoch}"), 32 * MAX_SEALED);
-                let list = HttpRequest::get(&address(server), path, limit, Duration::from_secs(30)).send(host).await;
-                match list {
-                    Ok(list) => break SealTree::from_list(&list).filter(|seal| seal.is_of(chain, epoch)),
-                    Err(error) if node::elapsed() > end => {
+                match fetch_seal(host, &address(server), chain, epoch, Duration::from_secs(30)).await {
+                    Ok(seal) => break Some(seal),
+                    Err(SealError::Http(_)) if node::elapsed() <= end => sleep(TRY_AGAIN).await,
+                    Err(error) => {
                         self.trace.note(format_args!("seal of epoch {epoch}: {error}"));
                         break None;
                     }
-                    Err(_) => sleep(TRY_AGAIN).await,
                 }
             };
             match seal {
@@ -264,9 +262,10 @@ impl World {
 
     /// Every honest member that runs has the statements of these seals in the end, also of those that it did not sign.
     async fn check_lists(&mut self, epochs: Vec<u64>) {
-        let end = node::elapsed() + RECOVERY;
+        let (end, keys) = (node::elapsed() + RECOVERY, keys(&self.checker));
         for node in self.checker.honest_members().into_iter().filter(|node| self.is_up(*node)).collect::<Vec<_>>() {
-            while let Some(epoch) = epochs.iter().find(|epoch| !self.has_list(node, **epoch)) {
+            let node_key = keys[&node].node_key();
+            while let Some(epoch) = self.lacks_list(node, node_key, &epochs) {
                 if node::elapsed() > end {
                     self.checker.broken(Rule::SealsAreKept, format_args!("{node} lacks the seal of epoch {epoch}"));
                     break;
@@ -277,14 +276,13 @@ impl World {
         self.checker.assert_holds();
     }
 
-    fn has_list(&self, node: Node, epoch: u64) -> bool {
-        let (Some(cluster), Some(keys)) = (self.checker.cluster(), keys(&self.checker).remove(&node)) else {
-            return false;
-        };
-        let disk = self.checker.known().disks[node].after_kill();
-        let (host, owner) = (Host::on_disk(Arc::new(disk)), LogOwner { cluster, node_key: keys.node_key() });
+    /// An epoch whose list is not on a node's disk.
+    fn lacks_list(&self, node: Node, node_key: NodeKey, epochs: &[u64]) -> Option<u64> {
+        let owner = LogOwner { cluster: self.checker.cluster().expect("it was founded"), node_key };
+        let host = Host::on_disk(Arc::new(self.checker.known().disks[node].after_kill()));
         let opened = BlockStore::open(&host, &Path::new(FOLDER).join("log.redb"), owner, true);
-        opened.is_ok_and(|(blocks, _)| blocks.has_seal(epoch).unwrap_or(false))
+        let has_list = |epoch: u64| opened.as_ref().is_ok_and(|(blocks, _)| blocks.has_seal(epoch).unwrap_or(false));
+        epochs.iter().copied().find(|epoch| !has_list(*epoch))
     }
 }
 

@@ -61,8 +61,8 @@ impl Trust {
         verify::Trust { cluster: self.pinned, checkpoint: self.newest }
     }
 
-    /// Refuses committees if an earlier command has seen newer ones, or others in their place. A link to a known cluster has checked this
-    /// already, but not one at first contact, nor what came in another way.
+    /// Refuses committees if an earlier command has seen newer ones, or others in their place. A link to a known cluster makes the same check in
+    /// its handshake. A link at first contact cannot, and a bundle from the log comes without a handshake.
     pub(super) fn check(&self, chain: &CommitteeChain) -> Result<(), Failure> {
         let newest = match (&self.file, self.pinned) {
             (Some(file), None) => file.newest(chain.cluster()).map_err(Failure::new)?,

@@ -11,15 +11,14 @@ use vouch_core::bundle::{Bundle, BundleChain};
 use vouch_core::certificate::Certificate;
 use vouch_core::chain::{ChainComparison, CommitteeChain};
 use vouch_core::digest::ClusterId;
-use vouch_core::seal::{MAX_SEALED, SealPath, SealTree};
-use vouch_core::statement::StatementId;
+use vouch_core::seal::SealPath;
 use vouch_core::verify::{Verdict, Verifier, VerifyOptions};
 
 use super::trust::Trust;
 use super::verify::read_bundle;
 use super::{Failure, UpgradeArgs, output, target_to_write};
 use crate::client::PutLink;
-use crate::client::http::HttpRequest;
+use crate::client::seal::fetch_seal;
 use crate::host::Host;
 
 const BUNDLE_MODE: u32 = 0o644;
@@ -46,14 +45,9 @@ impl Sealing {
         let epoch = old.certificate.epoch;
         let statement = old.chain.record(epoch).and_then(|committee| old.certificate.statement(committee));
         let Some(statement) = statement.filter(|_| shown.seal_of(epoch).is_some()) else { return Self::NotYet };
-        let (path, limit) = (format!("/v1/log/seals/{epoch}"), MAX_SEALED * size_of::<StatementId>());
-        let list = match HttpRequest::get(server, path, limit, PATIENCE).send(host).await {
-            Ok(list) => list,
-            Err(error) => return Self::Unavailable(error.to_string()),
-        };
-        match SealTree::from_list(&list).filter(|seal| seal.is_of(shown, epoch)) {
-            Some(seal) => seal.path(&statement.id()).map_or(Self::Missing, Self::Added),
-            None => Self::Unavailable(format!("{server} sent other statements than those of the seal")),
+        match fetch_seal(host, server, shown, epoch, PATIENCE).await {
+            Ok(seal) => seal.path(&statement.id()).map_or(Self::Missing, Self::Added),
+            Err(error) => Self::Unavailable(error.to_string()),
         }
     }
 

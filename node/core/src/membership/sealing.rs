@@ -91,10 +91,8 @@ impl Sealing {
         self.ready.insert(signed.node_key);
         if self.ready.len() >= usize::from(sealing.quorum()) {
             let tree = SealTree::new(self.statements.iter().copied()).ok_or("too many statements")?;
-            let (record, count, root) = (self.committee.record(), tree.count(), tree.root());
-            let seal = Seal { epoch: record.epoch(), committee: record.digest(), count, root };
-            self.tally = Some(Tally::new(sealing, seal));
-            return Ok(format!("{} is ready: the seal has {count} statements", sealing.name(member)));
+            self.tally = Some(Tally::new(sealing, tree.seal(self.committee.record())));
+            return Ok(format!("{} is ready: the seal has {} statements", sealing.name(member), tree.count()));
         }
         Ok(format!("{} is ready to seal: {} of {}", sealing.name(member), self.ready.len(), sealing.quorum()))
     }

@@ -28,7 +28,7 @@ use super::put::{too_few_stay, too_late, why_too_few};
 use super::stream_numbers::StreamNumbers;
 use super::succession::StayingMembers;
 pub use events::{BatchContext, BatchInput, BatchOutput, BatchRequest};
-use pending_receipt::{PendingReceipt, common_holders, suffice};
+use pending_receipt::{PendingReceipt, common_holders};
 pub use policy::BatchPolicy;
 use proposed::ProposedBatch;
 
@@ -208,7 +208,7 @@ impl Batches {
     fn requeue(&mut self, signing: ProposedBatch, staying: &StayingMembers) {
         let quorum = self.quorum();
         for item in signing.into_items().into_iter().rev() {
-            if suffice(&item.holders, quorum, staying) {
+            if staying.suffice(&item.holders, quorum) {
                 self.waiting.push_front(item);
             } else {
                 self.below_quorum.push(item);
@@ -220,8 +220,8 @@ impl Batches {
     fn retry_below_quorum(&mut self, context: &BatchContext, out: &mut Vec<BatchOutput>) {
         let (quorum, staying) = (self.quorum(), &context.staying);
         for item in std::mem::take(&mut self.below_quorum) {
-            let may_wait = || suffice(&item.holders.union(&item.candidates).copied().collect(), quorum, staying);
-            if suffice(&item.holders, quorum, staying) {
+            let may_wait = || staying.suffice(item.holders.union(&item.candidates), quorum);
+            if staying.suffice(&item.holders, quorum) {
                 self.waiting.push_front(item);
             } else if context.now <= item.since + self.voting && may_wait() {
                 self.below_quorum.push(item);
@@ -342,14 +342,14 @@ impl Batches {
         let mut left = VecDeque::new();
         while let Some(item) = self.waiting.pop_front() {
             if taken.is_empty() {
-                if !suffice(&item.holders, quorum, staying) {
+                if !staying.suffice(&item.holders, quorum) {
                     self.below_quorum.push(item);
                     continue;
                 }
                 common.clone_from(&item.holders);
             } else if item.holders != common {
                 let shared: BTreeSet<u16> = common.intersection(&item.holders).copied().collect();
-                if !suffice(&shared, quorum, staying) {
+                if !staying.suffice(&shared, quorum) {
                     left.push_back(item);
                     continue;
                 }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use vouch_core::chain::CommitteeChain;
+use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Failed, Message, Stream};
 
 use super::admission::{self, Admission};
@@ -121,7 +122,7 @@ impl<H: Clone> ServerCore<H> {
                 if let Membership::Member(member) = self.roster.membership(&link.node_key)
                     && self.roster.link(member) == Some(link)
                 {
-                    self.succession.told(member, next);
+                    self.told(member, next);
                     out.push(ServerOutput::Settle);
                 }
             }
@@ -157,11 +158,17 @@ impl<H: Clone> ServerCore<H> {
         self.roster.adopt(chain);
     }
 
+    fn told(&mut self, member: u16, next: BTreeSet<NodeKey>) {
+        if let Some(chain) = self.roster.chain() {
+            self.succession.told(chain.current().record(), member, next);
+        }
+    }
+
     /// A member's link has ended: requests sent on it get no answer.
     fn lose(&mut self, link: &LinkId, clock: ServerClock, out: &mut Vec<ServerOutput>) {
         if let Membership::Member(member) = self.roster.membership(&link.node_key) {
             // What it says on its next link counts.
-            self.succession.told(member, BTreeSet::new());
+            self.told(member, BTreeSet::new());
             self.batch(BatchInput::Lost(member), clock, out);
         }
     }
@@ -223,7 +230,7 @@ impl<H: Clone> ServerCore<H> {
             storing: self.storing,
             not_awaited: self.health.not_awaited_to_vote(record, now),
             verified_apart: self.health.verified_apart(record, now),
-            staying: self.succession.staying(record),
+            staying: self.succession.staying().clone(),
         })
     }
 

@@ -26,9 +26,14 @@ impl StayingMembers {
         Self { members, needed }
     }
 
-    /// Whether these members include enough of those that stay.
-    pub fn are_enough<'a>(&self, holders: impl IntoIterator<Item = &'a u16>) -> bool {
-        self.needed == 0 || holders.into_iter().filter(|member| self.members.contains(member)).count() >= self.needed
+    /// Whether these members are a quorum that includes enough of those that stay: they suffice for a certificate.
+    pub fn suffice<'a>(&self, members: impl IntoIterator<Item = &'a u16>, quorum: usize) -> bool {
+        let (mut all, mut staying) = (0, 0);
+        for member in members {
+            all += 1;
+            staying += usize::from(self.members.contains(member));
+        }
+        all >= quorum && staying >= self.needed
     }
 
     /// The members that stay and are not among these.
@@ -39,23 +44,29 @@ impl StayingMembers {
 
 /// What the members say about the next committee, as each has executed the log.
 #[derive(Debug, Default)]
-pub(super) struct Succession(BTreeMap<u16, BTreeSet<NodeKey>>);
+pub(super) struct Succession {
+    told: BTreeMap<u16, BTreeSet<NodeKey>>,
+    staying: StayingMembers,
+}
 
 impl Succession {
-    /// A member names the nodes of the next committee; none while no change is approved.
-    pub(super) fn told(&mut self, member: u16, next: BTreeSet<NodeKey>) {
+    /// A member names the nodes of the next committee; none while no change is approved. The server believes what f + 1 members name alike: one
+    /// of them is honest. A liar alone could make puts fail.
+    pub(super) fn told(&mut self, committee: &CommitteeRecord, member: u16, next: BTreeSet<NodeKey>) {
         match next.is_empty() {
-            true => drop(self.0.remove(&member)),
-            false => drop(self.0.insert(member, next)),
+            true => drop(self.told.remove(&member)),
+            false => drop(self.told.insert(member, next)),
         }
+        let needed = usize::from(quorum::tolerated_faults(committee.n())) + 1;
+        let mut named = BTreeMap::<&BTreeSet<NodeKey>, usize>::new();
+        self.told.values().for_each(|next| *named.entry(next).or_default() += 1);
+        let most = named.into_iter().max_by_key(|(_, count)| *count).filter(|(_, count)| *count >= needed);
+        self.staying = most.map(|(next, _)| StayingMembers::new(committee, next)).unwrap_or_default();
     }
 
-    /// The members that stay, if f + 1 members name the same next committee: one of them is honest. A liar alone could make puts fail.
-    pub(super) fn staying(&self, committee: &CommitteeRecord) -> StayingMembers {
-        let needed = usize::from(quorum::tolerated_faults(committee.n())) + 1;
-        let named = |next: &&BTreeSet<NodeKey>| self.0.values().filter(|other| other == next).count();
-        let most = self.0.values().max_by_key(named).filter(|next| named(next) >= needed);
-        most.map(|next| StayingMembers::new(committee, next)).unwrap_or_default()
+    /// The members that stay, as far as members are believed.
+    pub(super) fn staying(&self) -> &StayingMembers {
+        &self.staying
     }
 }
 
@@ -84,25 +95,26 @@ mod tests {
             let staying = staying(n, next.clone());
             assert_eq!((staying.members.len(), staying.needed), (members, needed), "{n} {next:?}");
             let enough: Vec<u16> = staying.members.iter().copied().take(needed).collect();
-            assert!(staying.are_enough(&enough), "{n} {next:?}");
-            assert!(needed == 0 || !staying.are_enough(&enough[1..]), "{n} {next:?}");
+            assert!(staying.suffice(&enough, needed), "{n} {next:?}");
+            assert!(needed == 0 || !staying.suffice(&enough[1..], 0), "{n} {next:?}");
+            assert!(!staying.suffice(&enough, needed + 1), "no quorum");
             let held = enough.iter().copied().collect();
             assert_eq!(staying.without(&held).len(), members - needed);
         }
-        assert!(StayingMembers::default().are_enough([]), "no change is approved");
+        assert!(StayingMembers::default().suffice([], 0), "no change is approved");
     }
 
     #[test]
     fn one_liar_changes_nothing_and_f_plus_one_members_are_believed() {
         let committee = TestCommittee::of(1..=4).committee;
         let next: BTreeSet<NodeKey> = [1, 2, 3, 9].map(node_key).into();
-        let mut succession = Succession::default();
-        succession.told(0, [node_key(1)].into());
-        succession.told(1, next.clone());
-        assert_eq!(succession.staying(committee.record()), StayingMembers::default());
-        succession.told(2, next.clone());
-        assert_eq!(succession.staying(committee.record()), StayingMembers::new(committee.record(), &next));
-        succession.told(1, BTreeSet::new());
-        assert_eq!(succession.staying(committee.record()), StayingMembers::default());
+        let (record, mut succession) = (committee.record(), Succession::default());
+        succession.told(record, 0, [node_key(1)].into());
+        succession.told(record, 1, next.clone());
+        assert_eq!(*succession.staying(), StayingMembers::default());
+        succession.told(record, 2, next.clone());
+        assert_eq!(*succession.staying(), StayingMembers::new(record, &next));
+        succession.told(record, 1, BTreeSet::new());
+        assert_eq!(*succession.staying(), StayingMembers::default());
     }
 }

@@ -1,4 +1,5 @@
-//! The lists of seals: what the log decided of ended epochs, and keeps for ever. The blocks that it was decided in are not kept.
+//! The lists of seals: which statements each ended epoch certified. The log decides a list in blocks that the store deletes after a while, so
+//! the store keeps the list itself, for ever.
 
 use redb::TableDefinition;
 use vouch_core::message::MAX_SEAL_PART;
@@ -33,13 +34,21 @@ impl BlockStore {
         })?)
     }
 
+    /// The list of an epoch's seal. `None` if it is not stored.
+    fn seal_list(&self, epoch: u64) -> Result<Option<Vec<u8>>, BlockStoreError> {
+        let row = self
+            .database
+            .read(|transaction| Ok(transaction.open_table(SEALS)?.get(epoch)?.map(|row| row.value().to_vec())))?;
+        row.map(|row| Ok(self.check(ROW, epoch, &row)?.to_vec())).transpose()
+    }
+
     /// Whether the statements of an epoch's seal are stored, undamaged.
     ///
     /// # Errors
     /// See [`BlockStoreError`].
     pub fn has_seal(&self, epoch: u64) -> Result<bool, BlockStoreError> {
-        match self.seal_part(epoch, 0) {
-            Ok(part) => Ok(part.is_some()),
+        match self.seal_list(epoch) {
+            Ok(list) => Ok(list.is_some()),
             Err(BlockStoreError::Damaged { .. }) => Ok(false),
             Err(error) => Err(error),
         }
@@ -50,17 +59,12 @@ impl BlockStore {
     /// # Errors
     /// [`BlockStoreError::Damaged`]; see [`BlockStoreError`].
     pub fn seal_part(&self, epoch: u64, from: u32) -> Result<Option<SealPart>, BlockStoreError> {
-        let row = self
-            .database
-            .read(|transaction| Ok(transaction.open_table(SEALS)?.get(epoch)?.map(|row| row.value().to_vec())))?;
-        let Some(row) = row else { return Ok(None) };
-        let list = self.check(ROW, epoch, &row)?;
-        let (identities, _) = list.as_chunks::<32>();
+        let Some(list) = self.seal_list(epoch)? else { return Ok(None) };
+        let (all, _) = list.as_chunks::<32>();
         let from = usize::try_from(from).unwrap_or(usize::MAX);
-        let part = identities.iter().skip(from).take(MAX_SEAL_PART).map(|identity| StatementId(*identity)).collect();
-        let got = || format!("{} statements", identities.len());
-        let count = u32::try_from(identities.len())
-            .map_err(|_| self.damaged(ROW, epoch, &"at most 32768 statements", &got()))?;
-        Ok(Some(SealPart { count, identities: part }))
+        let identities = all.iter().skip(from).take(MAX_SEAL_PART).map(|identity| StatementId(*identity)).collect();
+        // Cannot saturate: a seal has at most 32 768 statements.
+        let count = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        Ok(Some(SealPart { count, identities }))
     }
 }

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vouch_core::chain::CommitteeChain;
-use vouch_core::seal::{MAX_SEALED, SealTree};
-use vouch_core::statement::StatementId;
+use vouch_core::seal::SealTree;
 use vouch_node_core::membership::Membership;
 
 use super::MembershipContext;
-use crate::client::http::HttpRequest;
+use crate::client::seal::fetch_seal;
 use crate::latest::Closed;
 use crate::log::block_store::BlockStore;
 
@@ -29,17 +28,8 @@ impl MembershipContext {
         let sealing = state.sealing().ok_or("no seal is being signed")?;
         let (epoch, statements) = (sealing.committee.record().epoch(), sealing.statements.clone());
         let blocks = self.log.blocks().ok_or("the log is not open")?;
-        self.store(blocks, epoch, move || SealTree::new(statements.iter().copied())).await
-    }
-
-    async fn store(
-        &self,
-        blocks: Arc<BlockStore>,
-        epoch: u64,
-        seal: impl FnOnce() -> Option<SealTree> + Send + 'static,
-    ) -> Result<(), String> {
         let storing = self.storage.host.spawn_blocking(move || {
-            let seal = seal().ok_or_else(|| format!("the statements are not those of the seal of epoch {epoch}"))?;
+            let seal = SealTree::new(statements.iter().copied()).ok_or("too many statements")?;
             blocks.keep_seal(epoch, &seal).map_err(|error| error.to_string())
         });
         storing.await.map_err(|error| error.to_string())?
@@ -53,31 +43,28 @@ impl MembershipContext {
             let chain = chains.see();
             let is_member = |chain: &CommitteeChain| self.identity.position(chain.current()).is_some();
             let mut wait = None;
-            if let (Some(chain), Some(blocks)) = (chain.filter(is_member), self.log.blocks()) {
-                if let Err(why) = self.look(&chain, &blocks, &mut missing, &mut looked_below).await {
-                    self.trouble(&format!("the lists of seals cannot be read: {why}"));
-                }
-                if let Some(epoch) = missing.pop_front() {
-                    match self.fetch_seal(&chain, blocks, epoch).await {
-                        Ok(()) => {
+            match (chain.filter(is_member), self.log.blocks()) {
+                (Some(chain), Some(blocks)) => {
+                    if let Err(why) = self.look(&chain, &blocks, &mut missing, &mut looked_below).await {
+                        self.trouble(&format!("the lists of seals cannot be read: {why}"));
+                    }
+                    if let Some(epoch) = missing.pop_front() {
+                        let Err(why) = self.fetch_seal(&chain, blocks, epoch).await else {
                             pause = FIRST_PAUSE;
                             continue;
+                        };
+                        if pause >= REPORTED_FROM {
+                            let text = format!("the statements of the seal of epoch {epoch} are not here yet: {why}");
+                            self.trouble(&text);
                         }
-                        Err(why) => {
-                            if pause >= REPORTED_FROM {
-                                let text =
-                                    format!("the statements of the seal of epoch {epoch} are not here yet: {why}");
-                                self.trouble(&text);
-                            }
-                            missing.push_back(epoch);
-                            wait = Some(pause);
-                            pause = (pause * 2).min(LONGEST_PAUSE);
-                        }
+                        missing.push_back(epoch);
+                        wait = Some(pause);
+                        pause = (pause * 2).min(LONGEST_PAUSE);
                     }
                 }
-            } else {
                 // The log opens a moment after the committee is known.
-                wait = Some(FIRST_PAUSE);
+                (Some(_), None) => wait = Some(FIRST_PAUSE),
+                (None, _) => {}
             }
             let changed = match wait {
                 Some(pause) => self.storage.host.timeout(pause, chains.changed()).await.unwrap_or(Ok(())),
@@ -113,15 +100,10 @@ impl MembershipContext {
     async fn fetch_seal(&self, chain: &CommitteeChain, blocks: Arc<BlockStore>, epoch: u64) -> Result<(), String> {
         let mut failure = "this replica has no server".to_owned();
         for server in &self.servers {
-            let (path, limit) = (format!("/v1/log/seals/{epoch}"), MAX_SEALED * size_of::<StatementId>());
-            match HttpRequest::get(server, path, limit, PATIENCE).send(&self.storage.host).await {
-                Ok(list) => {
-                    let (chain, blocks) = (chain.clone(), blocks.clone());
-                    let read = move || SealTree::from_list(&list).filter(|seal| seal.is_of(&chain, epoch));
-                    match self.store(blocks, epoch, read).await {
-                        Ok(()) => return Ok(()),
-                        Err(why) => failure = format!("{server}: {why}"),
-                    }
+            match fetch_seal(&self.storage.host, server, chain, epoch, PATIENCE).await {
+                Ok(seal) => {
+                    let storing = self.storage.host.spawn_blocking(move || blocks.keep_seal(epoch, &seal)).await;
+                    return storing.map_err(|error| error.to_string())?.map_err(|error| error.to_string());
                 }
                 Err(error) => failure = error.to_string(),
             }

@@ -6,8 +6,6 @@ use std::time::Duration;
 use vouch_core::message::{Failed, Stream};
 use vouch_core::receipt::Receipt;
 
-use crate::server::succession::StayingMembers;
-
 /// A put's receipt that is not certified yet.
 #[derive(Debug)]
 pub(super) struct PendingReceipt {
@@ -25,11 +23,6 @@ impl PendingReceipt {
         self.candidates.remove(&member);
         self.holders.insert(member)
     }
-}
-
-/// Whether these members suffice for a certificate.
-pub(super) fn suffice(members: &BTreeSet<u16>, quorum: usize, staying: &StayingMembers) -> bool {
-    members.len() >= quorum && staying.are_enough(members)
 }
 
 /// The members that hold all blobs of a batch.

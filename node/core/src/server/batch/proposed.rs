@@ -169,7 +169,7 @@ impl ProposedBatch {
 
     /// Whether a quorum has voted, with enough of the members that stay.
     pub(super) fn has_votes(&self, quorum: usize, staying: &StayingMembers) -> bool {
-        self.voters().count() >= quorum && staying.are_enough(self.voters())
+        staying.suffice(self.voters(), quorum)
     }
 
     /// The members that were asked and have not answered.
@@ -194,9 +194,8 @@ impl ProposedBatch {
 
     /// Whether too few of the asked members can still vote.
     pub(super) fn is_hopeless(&self, quorum: usize, staying: &StayingMembers) -> bool {
-        let left =
-            || self.parts.iter().filter(|(_, part)| !matches!(part, VoteState::Out(_))).map(|(member, _)| member);
-        left().count() < quorum || !staying.are_enough(left())
+        let left = self.parts.iter().filter(|(_, part)| !matches!(part, VoteState::Out(_))).map(|(member, _)| member);
+        !staying.suffice(left, quorum)
     }
 
     pub(super) fn certify(self, batch: Stream) -> BatchOutput {
