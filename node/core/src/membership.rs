@@ -6,6 +6,7 @@
 //! quorum of them signs the *handoff*. Now the next epoch is *active*. Its members *seal* the old one, before they can be followed in turn.
 
 mod approvals;
+mod choosing;
 mod duties;
 mod effect;
 mod encoding;
@@ -16,6 +17,7 @@ mod state;
 mod tests;
 
 pub use approvals::{Approvals, MAX_PROPOSALS, Proposal};
+pub use choosing::{Consent, TURN_TIME};
 pub use duties::{Duty, OwnState};
 pub use running_change::{DecidedSuccessor, NextCommittee, OFFER_TIME, RunningChange};
 pub use sealing::{SEAL_DELAY, Sealing};

@@ -1,7 +1,7 @@
 //! Watches a replica's wall clock: asks the other members for their times over every link, answers their questions, and stops votes
 //! and deletion while the clock is in doubt. [`clock_doubt`](vouch_node_core::replica::clock_doubt) decides; this performs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -59,14 +59,24 @@ struct WatchState {
     host: Host,
     doubt: ClockDoubt,
     committees: Option<CommitteeChain>,
+    /// The nodes that the approved change adds.
+    joining: BTreeSet<NodeKey>,
+    asks_as: Option<AsksAs>,
     /// The nonces of the last questions, by number.
     nonces: BTreeMap<u32, [u8; 32]>,
     next_number: u32,
     /// The links on which questions are sent.
     links: BTreeMap<u64, mpsc::Sender<Outgoing>>,
     next_link: u64,
-    /// Rate limits of the members that asked, by node key.
-    askers: BTreeMap<[u8; 32], TokenBucket>,
+    /// Rate limits of the nodes that asked. Forgotten when others may ask.
+    askers: BTreeMap<NodeKey, TokenBucket>,
+}
+
+/// As what the replica asks the members, if it may ask them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AsksAs {
+    Member,
+    Joining,
 }
 
 fn reading(host: &Host) -> ClockReading {
@@ -79,6 +89,8 @@ impl ClockWatch {
             doubt: ClockDoubt::new(reading(&host)),
             host: host.clone(),
             committees: None,
+            joining: BTreeSet::new(),
+            asks_as: None,
             nonces: BTreeMap::new(),
             next_number: FIRST_NUMBER,
             links: BTreeMap::new(),
@@ -116,7 +128,7 @@ impl ClockWatch {
         state.doubt = ClockDoubt::new(before);
         if let Some(chain) = &state.committees {
             let n = chain.current().record().n();
-            state.doubt.join(n);
+            state.doubt.may_ask(n, true);
         }
     }
 
@@ -155,6 +167,28 @@ impl WatchState {
     fn question(&self, asker: NodeKey, nonce: [u8; 32]) -> Option<TimeQuestion> {
         let cluster = self.committees.as_ref()?.cluster();
         Some(TimeQuestion { cluster, asker, nonce })
+    }
+
+    /// Takes over the newest committee, and the replica's part in it.
+    fn follow(&mut self, chain: CommitteeChain, own: &NodeKey) {
+        let current = chain.current().record();
+        let asks_as = match current.position(own) {
+            Some(_) => Some(AsksAs::Member),
+            None => self.joining.contains(own).then_some(AsksAs::Joining),
+        };
+        let is_new = self.committees.as_ref().is_none_or(|known| known.current().record().epoch() != current.epoch());
+        if !is_new && asks_as == self.asks_as {
+            return;
+        }
+        // Answers to earlier questions name members of the committee before.
+        self.nonces.clear();
+        self.askers.clear();
+        match asks_as {
+            Some(role) => self.doubt.may_ask(current.n(), role == AsksAs::Member),
+            None => self.doubt.may_ask_nobody(),
+        }
+        self.asks_as = asks_as;
+        self.committees = Some(chain);
     }
 
     /// Sends a question on every link. Returns whether a doubt began or ended.
@@ -211,17 +245,8 @@ impl ClockWatch {
     fn check(&self) -> Duration {
         let (change, next) = {
             let mut state = self.state();
-            let epoch = |chain: &CommitteeChain| chain.current().record().epoch();
-            if let Some(chain) = self.identity.chain()
-                && state.committees.as_ref().is_none_or(|known| epoch(known) != epoch(&chain))
-            {
-                // Answers to earlier questions name members of the committee before.
-                state.nonces.clear();
-                // A replica that is not a member signs nothing and has nobody to ask.
-                if self.identity.position(chain.current()).is_some() {
-                    state.doubt.join(chain.current().record().n());
-                }
-                state.committees = Some(chain);
+            if let Some(chain) = self.identity.chain() {
+                state.follow(chain, &self.identity.node_key());
             }
             let seen = state.doubt.observe(reading(&self.host));
             let is_due = state.doubt.next_question().is_some_and(|due| due <= self.host.since_boot());
@@ -260,16 +285,32 @@ impl ClockWatch {
         self.state().doubt.may_delete()
     }
 
-    /// The answer to a member's question: this replica's time, signed. `None` if the asker is not a member, or asks too often.
+    /// The nodes that the approved change adds may ask, as the members may: none of them joins while its clock is in doubt. Empty when no change
+    /// is approved.
+    pub(super) fn set_joining(&self, joining: BTreeSet<NodeKey>) {
+        let mut state = self.state();
+        if state.joining == joining {
+            return;
+        }
+        state.joining = joining;
+        state.askers.clear();
+        drop(state);
+        self.ask_soon.notify_one();
+    }
+
+    /// The answer to a question: this replica's time, signed. `None` if the asker is neither another member nor joins, or asks too often.
     pub(super) fn answer(&self, stream: Stream, asker: NodeKey, nonce: [u8; 32]) -> Option<Message> {
         let chain = self.identity.chain()?;
         let committee = chain.current();
         let member = self.identity.position(committee)?;
-        committee.record().position(&asker).filter(|asker| *asker != member)?;
         let may_ask = {
             let mut state = self.state();
-            // Only members reach this line, so there are at most as many buckets as members.
-            let bucket = state.askers.entry(asker.0).or_insert(TokenBucket::new(ANSWERS, ANSWER_EVERY));
+            let is_known = committee.record().position(&asker).is_some() || state.joining.contains(&asker);
+            if !is_known || asker == self.identity.node_key() {
+                return None;
+            }
+            // At most one bucket for each node that may ask.
+            let bucket = state.askers.entry(asker).or_insert(TokenBucket::new(ANSWERS, ANSWER_EVERY));
             bucket.take(self.host.since_boot())
         };
         if !may_ask {

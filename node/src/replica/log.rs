@@ -9,11 +9,13 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::mpsc;
+use vouch_core::limits::MAX_MEMBERS;
 use vouch_core::link::NodeKey;
 use vouch_core::log::Op;
 use vouch_core::message::{Code, Failed, Message, Stream};
@@ -201,12 +203,19 @@ impl LogLink {
     }
 }
 
-/// The nodes of the next committee, while a change is approved that waits for blobs. A forced one is for emergencies: puts must not wait for
-/// members then.
+/// The nodes of the next committee, while a change is approved. With a forced one, also those that leave: it is for emergencies, and puts must not
+/// wait for members then.
 fn next_members(membership: &Membership) -> Vec<NodeKey> {
-    let committee = membership.committee().record();
-    let running = membership.running().filter(|running| !running.change.is_forced);
-    running.map(|running| running.members(committee).iter().map(|member| member.node_key).collect()).unwrap_or_default()
+    let (committee, Some(running)) = (membership.committee().record(), membership.running()) else { return Vec::new() };
+    let mut next: BTreeSet<NodeKey> = running.members(committee).iter().map(|member| member.node_key).collect();
+    if running.change.is_forced {
+        next.extend(committee.members().iter().map(|member| member.node_key));
+    }
+    // Only a forced change can name so many. It goes on without: only those that join cannot ask for the time.
+    if next.len() > MAX_MEMBERS.into() {
+        return Vec::new();
+    }
+    next.into_iter().collect()
 }
 
 impl LogRunner {

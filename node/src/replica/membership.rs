@@ -8,11 +8,13 @@ mod reporting;
 mod seal_lists;
 mod stops;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use vouch_core::chain::EpochLink;
 use vouch_core::digest::ChangeId;
+use vouch_core::link::NodeKey;
 use vouch_core::statement::StatementId;
 use vouch_core::verify::CLOCK_TOLERANCE;
 use vouch_node_core::membership::{Duty, Membership, OwnState};
@@ -59,6 +61,7 @@ impl MembershipContext {
             self.propose_itself(state.as_deref(), &mut proposing).await;
             if let Some(state) = state {
                 self.follow(&state, &mut erased_before).await;
+                self.clock.set_joining(joining(&state));
                 self.report(&state, &mut reported);
                 self.read_lists_for(&state, &mut holding_for);
                 let now = self.storage.host.monotonic();
@@ -103,7 +106,7 @@ impl MembershipContext {
         let until = state.running().map_or(u64::MAX, |running| running.since.saturating_add(2 * CLOCK_TOLERANCE));
         let holds_everything = self.storage.repairs.with(|blobs| blobs.awaited(until, wall)) == Some(0);
         let own = OwnState { node_key: &node_key, unix_seconds: self.unix_seconds(), holds_everything };
-        state.duties(own, |change| self.approving.approves(change))
+        state.duties(own, |change| self.approving.consent(change))
     }
 
     /// Takes over an epoch that has begun, and erases the vote keys of those that are over: once for each epoch.
@@ -140,6 +143,12 @@ impl MembershipContext {
             }
         }
     }
+}
+
+/// The nodes that the approved change adds.
+fn joining(state: &Membership) -> BTreeSet<NodeKey> {
+    let added = state.running().map(|running| running.change.added.as_slice()).unwrap_or_default();
+    added.iter().map(|member| member.node_key).collect()
 }
 
 /// How far a change of members is.

@@ -327,7 +327,7 @@ async fn read(
             | Message::Peer(_) => Stream::LINK,
             other => return LinkError::unexpected("a reply", other),
         };
-        // A replica that joins follows the log, and fetches what members hold, before it is one.
+        // A replica that joins follows the log, fetches what members hold, and compares its clock with theirs, before it is one.
         let message = match message {
             Message::Peer(frame) => {
                 context.relay(&hello.node_key, frame);
@@ -335,6 +335,13 @@ async fn read(
             }
             Message::List { stream, source, from, filter } => {
                 requests.list(hello.node_key, stream, source, (from, filter));
+                continue;
+            }
+            // A replica may ask only in its own name: the answers are signed for the asker that is named.
+            Message::AskTime { stream, asker, nonce } => {
+                if asker == hello.node_key {
+                    requests.ask_time(stream, asker, nonce);
+                }
                 continue;
             }
             message => message,
@@ -348,11 +355,6 @@ async fn read(
         connection.exempt();
         reader.is_member();
         match message {
-            // A member may ask only in its own name: the answers are signed for the asker that is named.
-            Message::AskTime { stream, asker, nonce } if asker == hello.node_key => {
-                requests.ask_time(member, stream, asker, nonce);
-            }
-            Message::AskTime { .. } => {}
             Message::Endorse { digests } => requests.endorse(member, digests),
             Message::LogTip { height, .. } => context.log.tip(member, height),
             Message::NextMembers { members } => {

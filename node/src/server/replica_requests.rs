@@ -52,12 +52,7 @@ impl ReplicaRequests {
         source: ListSource,
         page: (ListPosition, ListFilter),
     ) {
-        let core = self.core.clone();
-        // A replica that does not read gets no answer.
-        let answer = move |message: &Message| {
-            let handle = core.state().roster().handle(&asker).cloned();
-            let _ = handle.is_some_and(|handle| handle.try_send(message));
-        };
+        let answer = self.answer(asker);
         if !self.limits().begin_list() {
             return answer(&Message::failed(stream, Code::Busy, "one list at a time"));
         }
@@ -81,16 +76,26 @@ impl ReplicaRequests {
         });
     }
 
-    /// Relays a member's question to all other connected members, and their answers back.
-    pub(super) fn ask_time(&mut self, member: u16, stream: Stream, asker: NodeKey, nonce: [u8; 32]) {
+    /// Relays the question of a member, or of a node that the approved change adds, to all other connected members, and their answers back. Ignores
+    /// other nodes: each question costs every member an answer.
+    pub(super) fn ask_time(&mut self, stream: Stream, asker: NodeKey, nonce: [u8; 32]) {
         let links = self.certificates.links().clone();
-        if !self.limits().begin_question(links.now()) {
+        if !self.core.state().may_ask_time(&asker) || !self.limits().begin_question(links.now()) {
             return;
         }
-        let limits = self.limits.clone();
+        let (limits, answer) = (self.limits.clone(), self.answer(asker));
         self.spawn(async move {
-            time_relay::relay(links, member, stream, asker, nonce).await;
+            time_relay::relay(links, stream, asker, nonce, answer).await;
             lock(&limits).end_question();
         });
+    }
+
+    /// Sends to the replica, as long as it is connected. One that does not read gets no answer.
+    fn answer(&self, asker: NodeKey) -> impl Fn(&Message) + Send + 'static {
+        let core = self.core.clone();
+        move |message| {
+            let handle = core.state().roster().handle(&asker).cloned();
+            let _ = handle.is_some_and(|handle| handle.try_send(message));
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Relays a member's question for the others' times, and their answers.
+//! Relays a replica's question for the members' times, and their answers.
 
 use vouch_core::link::NodeKey;
 use vouch_core::message::{Message, Stream};
@@ -6,9 +6,16 @@ use vouch_node_core::server::time_relay::{TimeRelay, TimeRelayInput, TimeRelayOu
 
 use super::member_links::MemberLinks;
 
-/// Relays the question of a member with this node key, which has the number `stream` on its link.
-pub(super) async fn relay(links: MemberLinks, member: u16, stream: Stream, asker: NodeKey, nonce: [u8; 32]) {
+/// Relays the question of the replica with this node key, which has the number `stream` on its link. `answer` sends to it.
+pub(super) async fn relay(
+    links: MemberLinks,
+    stream: Stream,
+    asker: NodeKey,
+    nonce: [u8; 32],
+    answer: impl Fn(&Message),
+) {
     let own = links.numbers().next();
+    let member = links.chain().and_then(|chain| chain.current().record().position(&asker));
     let mut core = TimeRelay::new(member, stream, links.connected(), links.now());
     let mut replies = links.replies(own, core.awaited().len());
     let asked = links.ask(core.awaited(), &Message::AskTime { stream: own, asker, nonce });
@@ -17,8 +24,7 @@ pub(super) async fn relay(links: MemberLinks, member: u16, stream: Stream, asker
         let outputs = input.map(|input| core.handle(input, links.now())).unwrap_or_default();
         for output in outputs {
             match output {
-                // Fails if the asker has left.
-                TimeRelayOutput::Answer(answer) => drop(links.try_send(member, &answer)),
+                TimeRelayOutput::Answer(message) => answer(&message),
                 TimeRelayOutput::Over => return,
             }
         }

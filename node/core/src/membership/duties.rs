@@ -7,6 +7,7 @@ use vouch_core::link::NodeKey;
 use vouch_core::membership::CommitteeChange;
 use vouch_core::statement::{Accept, Handoff, Seal, Statement};
 
+use super::choosing::Consent;
 use super::running_change::OFFER_TIME;
 use super::sealing::SEAL_DELAY;
 use super::state::Membership;
@@ -64,32 +65,18 @@ pub struct OwnState<'a> {
 }
 
 impl Membership {
-    /// What this node has to do. `approves` says whether it agrees to a change.
-    pub fn duties(&self, own: OwnState<'_>, approves: impl Fn(&CommitteeChange) -> bool) -> Vec<Duty> {
+    /// What this node has to do. `consents` says whether and how it agrees to a change that no operator signed.
+    pub fn duties(&self, own: OwnState<'_>, consents: impl Fn(&CommitteeChange) -> Option<Consent>) -> Vec<Duty> {
         let committee = self.committee.record();
         let is_member = committee.position(own.node_key).is_some();
+        let approval = is_member.then(|| self.approval(own, consents)).flatten();
         let mut duties: Vec<Duty> =
-            is_member.then(|| self.approval(own.node_key, approves)).flatten().into_iter().collect();
+            approval.map(|(change, number)| Duty::Approve { change, number }).into_iter().collect();
         duties.extend(self.duties_of_change(committee, own, is_member));
         if is_member {
             duties.extend(self.duties_of_seal(own));
         }
         duties
-    }
-
-    /// The approval that is due: of the oldest change that the node agrees to, unless it approves one already.
-    fn approval(&self, own: &NodeKey, approves: impl Fn(&CommitteeChange) -> bool) -> Option<Duty> {
-        if self.running.as_ref().is_some_and(|running| running.decided().is_some()) {
-            return None;
-        }
-        let proposals = self.approvals.proposals();
-        let last = self.approvals.of_member(own);
-        if last.is_some_and(|(_, change)| proposals.contains_key(&change)) {
-            return None;
-        }
-        let wanted = proposals.values().filter(|proposal| proposal.operator.is_some() || approves(&proposal.change));
-        let oldest = wanted.min_by_key(|proposal| (proposal.height, proposal.change.id()))?;
-        Some(Duty::Approve { change: oldest.change.id(), number: last.map_or(1, |(number, _)| number + 1) })
     }
 
     fn duties_of_change(&self, committee: &CommitteeRecord, own: OwnState<'_>, is_member: bool) -> Vec<Duty> {
@@ -106,8 +93,7 @@ impl Membership {
             }
             let is_late = own.unix_seconds.is_some_and(|now| now >= running.since + OFFER_TIME + CLOCK_MARGIN);
             // The next committee names the seal of the epoch before.
-            let is_sealed = self.sealing.as_ref().is_none_or(|sealing| sealing.seal.is_some());
-            if is_member && joining.is_empty() && is_late && is_sealed {
+            if is_member && joining.is_empty() && is_late && self.is_sealed() {
                 duties.push(Duty::Fix { change: running.id });
             }
             return duties;

@@ -73,6 +73,11 @@ impl Membership {
         self.sealing.as_ref()
     }
 
+    /// Whether the epoch before is sealed, so that the committee can be followed by another one.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.sealing.as_ref().is_none_or(|sealing| sealing.seal.is_some())
+    }
+
     /// The committee that decides the next block: the successor as soon as it is decided.
     pub fn deciding(&self) -> &Arc<Committee> {
         match self.running.as_ref().and_then(RunningChange::decided) {

@@ -6,7 +6,7 @@ mod world;
 use vouch_core::committee::Policy;
 use world::World;
 
-use super::{Duty, OwnState, SEAL_DELAY};
+use super::{Consent, Duty, OwnState, SEAL_DELAY, TURN_TIME};
 
 #[test]
 fn one_member_becomes_four_then_seven_then_four() {
@@ -86,7 +86,7 @@ fn one_member_after_another_reports_the_certificates_of_an_ended_epoch() {
     let turns = |seconds: u64| {
         let of = |node_key: &vouch_core::link::NodeKey| {
             let own = OwnState { node_key, unix_seconds: Some(due + seconds), holds_everything: true };
-            world.membership().duties(own, |_| false).contains(&Duty::ReportCertificates { is_turn: true })
+            world.membership().duties(own, |_| None).contains(&Duty::ReportCertificates { is_turn: true })
         };
         world.members().iter().filter(|member| of(member)).count()
     };
@@ -95,23 +95,78 @@ fn one_member_after_another_reports_the_certificates_of_an_ended_epoch() {
     let all = world.members();
     let may_say = |node_key: &vouch_core::link::NodeKey| {
         let own = OwnState { node_key, unix_seconds: Some(due), holds_everything: true };
-        let duties = world.membership().duties(own, |_| false);
+        let duties = world.membership().duties(own, |_| None);
         duties.iter().any(|duty| matches!(duty, Duty::ReportCertificates { .. }))
     };
     assert!(all.iter().all(may_say));
 }
 
 #[test]
-fn a_change_that_does_not_get_on_is_given_up_for_another() {
-    let mut world = World::founded(4, Policy::Open);
-    let missing = world.propose(1, 0);
+fn the_later_of_two_changes_that_the_operator_signed_replaces_the_earlier_one() {
+    let mut world = World::founded(4, Policy::Operator(World::operator().vote_key()));
+    let (first, missing) = world.propose_as(1, 0, None);
     world.set_lost(missing[0]);
-    world.run(100);
-    assert_eq!(world.epoch(), 0);
-    world.propose_instead(1);
+    world.run(20);
+    assert_eq!(world.running(), Some(first));
+    // No owner's approval outweighs the operator's signature.
+    world.set_consent(first, Some(Consent::Named(9)));
+    let (_, joining) = world.propose_as(1, 0, None);
     world.until_epoch(1);
-    assert_eq!(world.members().len(), 5);
-    assert!(!world.members().contains(&missing[0]));
+    assert!(world.members().contains(&joining[0]) && !world.members().contains(&missing[0]));
+}
+
+#[test]
+fn the_change_that_owners_approve_later_replaces_the_one_that_they_approved_before() {
+    let mut world = World::founded(4, Policy::Open);
+    let (automatic, missing) = world.propose_as(1, 0, Some(Consent::Automatic));
+    world.set_lost(missing[0]);
+    world.run(20);
+    assert_eq!(world.running(), Some(automatic));
+    let (second, missing) = world.propose_as(1, 0, Some(Consent::Named(1)));
+    world.set_lost(missing[0]);
+    world.run(20);
+    assert_eq!(world.running(), Some(second));
+    let (third, _) = world.propose_as(0, 1, Some(Consent::Named(2)));
+    world.run(1);
+    assert_ne!(world.running(), Some(second), "its members begin to approve another one");
+    world.until_epoch(1);
+    assert_eq!(world.members().len(), 3);
+    assert!(!world.membership().approvals().proposals().contains_key(&third));
+}
+
+#[test]
+fn changes_that_nobody_named_take_turns_and_the_first_one_gets_another() {
+    let mut world = World::founded(4, Policy::Open);
+    let waiting: Vec<_> = (0..3).map(|_| world.propose_as(1, 0, Some(Consent::Automatic))).collect();
+    let lost: Vec<_> = waiting.iter().map(|(_, joining)| joining[0]).collect();
+    lost.iter().for_each(|node| world.set_away(*node, true));
+    world.approve_all();
+    let mut turns = vec![world.running().unwrap()];
+    let since = |world: &World| world.membership().running().unwrap().since;
+    while turns.len() < 5 {
+        let before = since(&world);
+        world.until("another one runs", |membership| membership.running().unwrap().since != before);
+        assert!(since(&world) >= before + TURN_TIME);
+        turns.push(world.running().unwrap());
+    }
+    let ids: Vec<_> = waiting.iter().map(|(id, _)| *id).collect();
+    assert_eq!(turns, [ids[0], ids[1], ids[2], ids[0], ids[1]]);
+    // A node that comes back joins with its turn.
+    world.set_away(lost[2], false);
+    world.until_epoch(1);
+    assert!(world.members().contains(&lost[2]));
+}
+
+#[test]
+fn a_change_without_a_rival_is_not_given_up() {
+    let mut world = World::founded(4, Policy::Open);
+    let joining = world.propose(1, 0);
+    world.set_away(joining[0], true);
+    world.run(600);
+    let since = world.membership().running().unwrap().since;
+    world.set_away(joining[0], false);
+    world.until_epoch(1);
+    assert!(world.time() > since + TURN_TIME);
 }
 
 #[test]

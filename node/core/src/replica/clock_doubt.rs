@@ -142,8 +142,10 @@ impl Question {
 /// The state of a replica's wall clock.
 #[derive(Debug)]
 pub struct ClockDoubt {
-    /// Number of other members of the committee.
+    /// Number of members to ask: the others of the committee, or all if this replica only joins.
     others: u16,
+    /// Whether the replica is a member itself.
+    is_member: bool,
     /// Number of members that must agree or contradict: f + 1.
     needed: usize,
     /// The clocks when f + 1 others last agreed, or after the last jump.
@@ -166,6 +168,7 @@ impl ClockDoubt {
     pub fn new(now: ClockReading) -> Self {
         Self {
             others: 0,
+            is_member: false,
             needed: 1,
             anchor: now,
             doubt: None,
@@ -178,12 +181,23 @@ impl ClockDoubt {
         }
     }
 
-    /// The replica has become one of the `n` members of a committee.
-    pub fn join(&mut self, n: u16) {
-        self.others = n.saturating_sub(1);
+    /// The replica may ask the members of a committee of `n` from now on: as one of them, or because it joins them.
+    pub fn may_ask(&mut self, n: u16, is_member: bool) {
+        (self.others, self.is_member) = (n.saturating_sub(is_member.into()), is_member);
         self.needed = usize::from(quorum::tolerated_faults(n)) + 1;
         self.is_called = true;
         self.is_confirmed = false;
+    }
+
+    /// Nobody answers this replica any more: it is not a member, and does not join.
+    pub fn may_ask_nobody(&mut self) {
+        (self.others, self.needed, self.is_member) = (0, 1, false);
+    }
+
+    /// Whether the doubt ends when the clock keeps step, because nobody can be asked. What members said against the clock stays true when this
+    /// replica has left them; the only member of a committee has no other way.
+    fn may_end_alone(&self) -> bool {
+        !self.has_others() && (self.is_member || !matches!(self.doubt, Some(DoubtReason::Contradicted(_))))
     }
 
     /// Whether there are members to ask.
@@ -261,7 +275,7 @@ impl ClockDoubt {
             return self.begin(DoubtReason::Jumped(difference));
         }
         let keeps_step = now.running >= self.anchor.running.saturating_add(KEEPS_STEP);
-        if !self.has_others() && keeps_step {
+        if self.may_end_alone() && keeps_step {
             self.anchor = now;
             return self.end(Vec::new());
         }

@@ -98,6 +98,11 @@ impl<H: Clone> ServerCore<H> {
         chain.map(|chain| self.health.not_awaited_with_bytes(chain.current().record(), now)).unwrap_or_default()
     }
 
+    /// Whether a replica may ask the members for their times: a member, or a node that an approved change adds.
+    pub fn may_ask_time(&self, node_key: &NodeKey) -> bool {
+        matches!(self.roster.membership(node_key), Membership::Member(_)) || self.succession.includes(node_key)
+    }
+
     /// Handles one input.
     pub fn handle(&mut self, input: ServerInput<H>, clock: ServerClock) -> Vec<ServerOutput> {
         let mut out = Vec::new();

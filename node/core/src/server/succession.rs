@@ -46,6 +46,8 @@ impl StayingMembers {
 #[derive(Debug, Default)]
 pub(super) struct Succession {
     told: BTreeMap<u16, BTreeSet<NodeKey>>,
+    /// What is believed.
+    next: BTreeSet<NodeKey>,
     staying: StayingMembers,
 }
 
@@ -61,7 +63,14 @@ impl Succession {
         let mut named = BTreeMap::<&BTreeSet<NodeKey>, usize>::new();
         self.told.values().for_each(|next| *named.entry(next).or_default() += 1);
         let most = named.into_iter().max_by_key(|(_, count)| *count).filter(|(_, count)| *count >= needed);
-        self.staying = most.map(|(next, _)| StayingMembers::new(committee, next)).unwrap_or_default();
+        let next = most.map(|(next, _)| next.clone());
+        self.staying = next.as_ref().map(|next| StayingMembers::new(committee, next)).unwrap_or_default();
+        self.next = next.unwrap_or_default();
+    }
+
+    /// Whether a node is in the next committee, as far as members are believed.
+    pub(super) fn includes(&self, node_key: &NodeKey) -> bool {
+        self.next.contains(node_key)
     }
 
     /// The members that stay, as far as members are believed.
@@ -114,7 +123,20 @@ mod tests {
         assert_eq!(*succession.staying(), StayingMembers::default());
         succession.told(record, 2, next.clone());
         assert_eq!(*succession.staying(), StayingMembers::new(record, &next));
+        assert!(succession.includes(&node_key(9)) && !succession.includes(&node_key(4)));
         succession.told(record, 1, BTreeSet::new());
         assert_eq!(*succession.staying(), StayingMembers::default());
+        assert!(!succession.includes(&node_key(9)));
+    }
+
+    #[test]
+    fn a_forced_change_names_all_members_so_that_no_put_waits_for_it() {
+        for (n, joining) in [(4, 0), (4, 1), (4, 6), (1, 3), (7, 30)] {
+            let committee = TestCommittee::of(1..=n).committee;
+            let staying = staying(n, 1..=n + joining);
+            let quorum = usize::from(committee.record().quorum());
+            let least: Vec<u16> = (0..).take(quorum).collect();
+            assert!(staying.suffice(&least, quorum), "{n} {joining}");
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! One member's question for the others' times, which the server relays: who is asked, and whose answers the member gets. The server can
-//! forge no answer: each is signed for this question of this member.
+//! One replica's question for the members' times, which the server relays: who is asked, and whose answers the replica gets. The server can
+//! forge no answer: each is signed for this question of this replica.
 //!
 //! A state machine without IO.
 
@@ -46,25 +46,28 @@ impl TimeRelayInput {
 /// An output of a relayed question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TimeRelayOutput {
-    /// Send this message to the member that asked.
+    /// Send this message to the replica that asked.
     Answer(Message),
     /// The question has ended.
     Over,
 }
 
-/// One member's question, relayed to the others.
+/// One replica's question, relayed to the members.
 #[derive(Debug)]
 pub struct TimeRelay {
-    /// The number of the question on the asking member's link.
+    /// The number of the question on the asking replica's link.
     stream: Stream,
     awaited: BTreeSet<u16>,
     deadline: Duration,
 }
 
 impl TimeRelay {
-    /// A question of the member `asker`, with the number on its link. It is relayed to all other connected members.
-    pub fn new(asker: u16, stream: Stream, mut connected: BTreeSet<u16>, now: Duration) -> Self {
-        connected.remove(&asker);
+    /// A question, with the number on the asking replica's link. It is relayed to all connected members but `asker`, which is `None` if the
+    /// replica is not a member.
+    pub fn new(asker: Option<u16>, stream: Stream, mut connected: BTreeSet<u16>, now: Duration) -> Self {
+        if let Some(asker) = asker {
+            connected.remove(&asker);
+        }
         Self { stream, awaited: connected, deadline: now + ANSWERS_WITHIN }
     }
 
@@ -110,7 +113,7 @@ mod tests {
 
     /// A question of member 1, of four members; all others were sent it.
     fn asked() -> TimeRelay {
-        let mut relay = TimeRelay::new(1, ASKERS_NUMBER, (0..4).collect(), START);
+        let mut relay = TimeRelay::new(Some(1), ASKERS_NUMBER, (0..4).collect(), START);
         let others = relay.awaited().clone();
         assert_eq!(others, [0, 2, 3].into());
         assert_eq!(relay.handle(TimeRelayInput::Asked(others), START), []);
@@ -152,8 +155,14 @@ mod tests {
         assert_eq!(relay.handle(TimeRelayInput::Asked([2].into()), START), []);
         assert_eq!(relay.handle(signed(0), START), []);
         assert_eq!(relay.handle(signed(2), START), [answer(2), TimeRelayOutput::Over]);
-        let mut alone = TimeRelay::new(1, ASKERS_NUMBER, [1].into(), START);
+        let mut alone = TimeRelay::new(Some(1), ASKERS_NUMBER, [1].into(), START);
         assert_eq!(alone.handle(TimeRelayInput::Asked(BTreeSet::new()), START), [TimeRelayOutput::Over]);
+    }
+
+    #[test]
+    fn a_replica_that_is_not_a_member_asks_all_members() {
+        let relay = TimeRelay::new(None, ASKERS_NUMBER, (0..4).collect(), START);
+        assert_eq!(*relay.awaited(), (0..4).collect());
     }
 
     #[test]

@@ -128,7 +128,9 @@ fn proposal_lines(proposal: &ProposalStatus, needed: u16) -> Vec<String> {
     lines.extend(change_lines(change));
     lines.push(format!("approvals {} of {needed}: {}", approved_by.len(), named(approved_by)));
     lines.push(match (operator_signed, approved_here) {
-        (true, _) => "here      the operator signed it, so the members approve it by themselves".into(),
+        (true, _) => {
+            "here      the operator signed it; the members approve the latest such change by themselves".into()
+        }
         (false, true) => "here      approved".into(),
         (false, false) => format!("here      not approved; approve it with: vouch committee approve {}", change.id),
     });
@@ -188,7 +190,7 @@ fn approval_lines(approved: &ApprovedChange) -> Vec<String> {
     ));
     if let Some(another) = approves_already {
         lines.push(format!(
-            "This member approves {another} in the log, and one change at a time: it approves this one when that is not proposed any more."
+            "This member approved {another} before. It approves one change at a time, so this one takes its place."
         ));
     }
     lines

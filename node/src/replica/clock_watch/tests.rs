@@ -1,9 +1,11 @@
 use std::sync::Mutex;
 
 use vouch_core::link::NodeSecretKey;
+use vouch_fixture::TestCommittee;
 
 use super::*;
 use crate::host::Host;
+use crate::keys::ReplicaKeys;
 use crate::replica::identity::committee_with;
 use crate::replica::link::LinkContext;
 use crate::replica::{Data, Replica, ReplicaConfig};
@@ -20,6 +22,15 @@ struct WatchedReplica {
 
 impl WatchedReplica {
     fn new() -> Self {
+        Self::of(|keys| committee_with(keys, 1..4))
+    }
+
+    /// A replica that is no member; all four of the committee are others.
+    fn outside() -> Self {
+        Self::of(|_| TestCommittee::of(1..=4))
+    }
+
+    fn of(committee: impl FnOnce(&ReplicaKeys) -> TestCommittee) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = ReplicaConfig::new(Data::Folder(folder.path().join("replica")), Vec::new());
         let events: Arc<Mutex<Vec<Event>>> = Arc::default();
@@ -28,11 +39,11 @@ impl WatchedReplica {
             Replica::open_blocking(Host::system(), config, Arc::new(move |event| reported.lock().unwrap().push(event)))
                 .unwrap()
                 .link;
-        let committee = committee_with(&context.identity.keys, 1..4).committee;
+        let TestCommittee { committee, .. } = committee(&context.identity.keys);
         context.identity.committees.replace(Some(committee.clone().into()));
-        let position = |key: &NodeSecretKey| committee.record().position(&key.node_key()).unwrap();
-        let others = (1..4u8).map(|number| NodeSecretKey::from_bytes(&[number; 32]));
-        let others = others.map(|key| (position(&key), key)).collect();
+        let position = |key: &NodeSecretKey| committee.record().position(&key.node_key());
+        let others = (1..=4u8).map(|number| NodeSecretKey::from_bytes(&[number; 32]));
+        let others = others.filter_map(|key| Some((position(&key)?, key))).collect();
         let (sender, requests) = mpsc::channel(16);
         Self { context, others, requests, sender, events, _folder: folder }
     }
@@ -148,7 +159,7 @@ fn the_beginning_and_the_end_of_a_doubt_are_reported_once() {
 }
 
 #[test]
-fn only_members_are_answered_and_not_too_often() {
+fn strangers_are_not_answered_and_members_not_too_often() {
     let watched = WatchedReplica::new();
     let context = &watched.context;
     let cluster = context.identity.chain().unwrap().cluster();
@@ -169,4 +180,40 @@ fn only_members_are_answered_and_not_too_often() {
     );
     assert!(time.abs_diff(Host::system().unix_seconds()) < 60);
     TimeQuestion { cluster, asker, nonce: [5; 32] }.verify(&own, *time, signature).unwrap();
+}
+
+#[test]
+fn a_node_that_joins_asks_all_members_and_f_plus_one_can_contradict_it() {
+    let mut watched = WatchedReplica::outside();
+    let context = watched.context.clone();
+    let sender = watched.sender.clone();
+    let _link = context.clock.link(sender);
+    context.clock.check();
+    assert!(watched.requests.try_recv().is_err(), "nobody answers a node that does not join");
+    context.clock.set_joining([context.identity.node_key()].into());
+    let question = watched.asked();
+    let wrong = Host::system().unix_seconds() - 7200;
+    watched.answer(&question, 0, wrong);
+    assert_eq!(watched.doubt(), None);
+    watched.answer(&question, 1, wrong);
+    assert!(watched.doubt().unwrap().contains("2 h ahead of"));
+    // The change is given up, and another one adds the node again: what members said stays true.
+    for joining in [BTreeSet::new(), [context.identity.node_key()].into()] {
+        context.clock.set_joining(joining);
+        context.clock.check();
+        assert!(watched.doubt().is_some());
+    }
+}
+
+#[test]
+fn nodes_that_an_approved_change_adds_are_answered() {
+    let watched = WatchedReplica::new();
+    let clock = &watched.context.clock;
+    let joining = NodeSecretKey::from_bytes(&[77; 32]).node_key();
+    let answer = || clock.answer(Stream(1), joining, [5; 32]);
+    assert_eq!(answer(), None);
+    clock.set_joining([joining].into());
+    assert!(matches!(answer(), Some(Message::SignedTime { .. })));
+    clock.set_joining(BTreeSet::new());
+    assert_eq!(answer(), None);
 }

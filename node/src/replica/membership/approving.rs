@@ -1,6 +1,5 @@
 //! Which changes this member agrees to. What its operator approved is durable, so that a restart does not take it back.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +8,7 @@ use vouch_core::DecodeError;
 use vouch_core::codec::Reader;
 use vouch_core::digest::ChangeId;
 use vouch_core::membership::CommitteeChange;
+use vouch_node_core::membership::Consent;
 
 use crate::host::disk::Disk;
 use crate::host::files::FileError;
@@ -43,11 +43,11 @@ pub(in crate::replica) struct Approving {
     writing: Mutex<()>,
 }
 
-/// The changes that the replica's operator approved, of one epoch: in another one, none of them can be made any more.
+/// The changes that the replica's operator approved, of one epoch, the latest last. In another epoch, none of them can be made any more.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct NamedChanges {
     epoch: u64,
-    changes: BTreeSet<ChangeId>,
+    changes: Vec<ChangeId>,
 }
 
 impl Approving {
@@ -67,33 +67,34 @@ impl Approving {
         (Self { takes_joiners, path, named: Mutex::new(named), writing: Mutex::default() }, trouble)
     }
 
-    /// The operator of this replica agrees to a change of the committee of this epoch. Durable once it returns. Changes of other epochs are
-    /// dropped. Blocks until the disk has answered.
+    /// The operator of this replica agrees to a change of the committee of this epoch, rather than to those before. Durable once it returns.
+    /// Changes of other epochs are dropped. Blocks until the disk has answered.
     pub(in crate::replica) fn name(&self, disk: &dyn Disk, epoch: u64, change: ChangeId) -> Result<(), ApprovingError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut named = self.named().clone();
         if named.epoch != epoch {
-            named = NamedChanges { epoch, changes: BTreeSet::new() };
+            named = NamedChanges { epoch, changes: Vec::new() };
         }
-        if !named.changes.contains(&change) && named.changes.len() >= MAX_NAMED {
+        named.changes.retain(|named| *named != change);
+        if named.changes.len() >= MAX_NAMED {
             return Err(ApprovingError::TooMany);
         }
-        named.changes.insert(change);
+        named.changes.push(change);
         disk.write_durably(&self.path, &encode(&named), 0o600)?;
         // Only now: an approval that was given and not remembered could not be explained after a restart.
         *self.named() = named;
         Ok(())
     }
 
-    /// Whether the operator of this replica approved a change.
-    pub(in crate::replica) fn is_named(&self, change: &ChangeId) -> bool {
-        self.named().changes.contains(change)
+    /// Whether and how this member agrees to a change.
+    pub(in crate::replica) fn consent(&self, change: &CommitteeChange) -> Option<Consent> {
+        let joins_only = change.removed.is_empty() && !change.added.is_empty() && !change.is_forced;
+        self.named_number(&change.id()).or((self.takes_joiners && joins_only).then_some(Consent::Automatic))
     }
 
-    /// Whether this member agrees to a change.
-    pub(in crate::replica) fn approves(&self, change: &CommitteeChange) -> bool {
-        let joins_only = change.removed.is_empty() && !change.added.is_empty() && !change.is_forced;
-        (self.takes_joiners && joins_only) || self.is_named(&change.id())
+    fn named_number(&self, change: &ChangeId) -> Option<Consent> {
+        let place = self.named().changes.iter().position(|named| named == change)?;
+        Some(Consent::Named(place as u64))
     }
 
     fn named(&self) -> MutexGuard<'_, NamedChanges> {
@@ -114,9 +115,9 @@ fn decode(bytes: &[u8]) -> Result<NamedChanges, DecodeError> {
     let mut reader = Reader::new(bytes);
     reader.tag("magic", MAGIC)?;
     reader.tag("version", &[VERSION])?;
-    let mut named = NamedChanges { epoch: reader.safe_u64("epoch")?, changes: BTreeSet::new() };
+    let mut named = NamedChanges { epoch: reader.safe_u64("epoch")?, changes: Vec::new() };
     while reader.remaining() > 0 {
-        named.changes.insert(ChangeId(reader.array("change")?));
+        named.changes.push(ChangeId(reader.array("change")?));
     }
     Ok(named)
 }
@@ -143,10 +144,18 @@ mod tests {
         approving.name(&SystemDisk, 3, id(1)).unwrap();
         approving.name(&SystemDisk, 3, id(2)).unwrap();
         let approving = opened(folder.path());
-        assert!([1, 2].iter().all(|number| approving.is_named(&id(*number))) && !approving.is_named(&id(3)));
+        let order = |approving: &Approving| [1, 2, 3].map(|number| approving.named_number(&id(number)));
+        let [first, second, none] = order(&approving);
+        assert!(Some(Consent::Automatic) < first && first < second && none.is_none());
+        // The one that is approved again is the latest.
+        approving.name(&SystemDisk, 3, id(1)).unwrap();
+        for approving in [&approving, &opened(folder.path())] {
+            let [first, second, _] = order(approving);
+            assert!(second < first && second.is_some());
+        }
         approving.name(&SystemDisk, 4, id(3)).unwrap();
         for approving in [approving, opened(folder.path())] {
-            assert!(approving.is_named(&id(3)) && !approving.is_named(&id(1)));
+            assert_eq!(order(&approving), [None, None, Some(Consent::Named(0))]);
         }
     }
 
@@ -159,7 +168,7 @@ mod tests {
         }
         approving.name(&SystemDisk, 0, id(63)).unwrap();
         assert!(matches!(approving.name(&SystemDisk, 0, id(64)), Err(ApprovingError::TooMany)));
-        assert!(opened(folder.path()).is_named(&id(63)), "the longest file can be read");
+        assert!(opened(folder.path()).named_number(&id(63)).is_some(), "the longest file can be read");
         approving.name(&SystemDisk, 1, id(64)).unwrap();
     }
 
@@ -168,13 +177,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let gone = folder.path().join("gone");
         let (approving, _) = Approving::open(&SystemDisk, &gone, false);
-        assert!(approving.name(&SystemDisk, 0, id(1)).is_err() && !approving.is_named(&id(1)));
+        assert!(approving.name(&SystemDisk, 0, id(1)).is_err() && approving.named_number(&id(1)).is_none());
         opened(folder.path()).name(&SystemDisk, 0, id(1)).unwrap();
         let path = folder.path().join(NAME);
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         let (approving, trouble) = Approving::open(&SystemDisk, folder.path(), false);
-        assert!(!approving.is_named(&id(1)));
+        assert!(approving.named_number(&id(1)).is_none());
         assert!(trouble.unwrap().contains("approve again"));
     }
 }

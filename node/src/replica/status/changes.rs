@@ -159,7 +159,7 @@ pub struct ApprovedChange {
     pub proposal: ProposalStatus,
     /// Number of approvals that it needs.
     pub needed: u16,
-    /// Another change that this member approves in the log, and that is still proposed. It approves one at a time.
+    /// Another change that this member approves in the log so far, and that is still proposed. It approves one at a time, so it gives this up.
     pub approves_already: Option<String>,
 }
 
@@ -264,7 +264,7 @@ impl OperatorContext {
             change: change_status(&proposal.change, record),
             height: proposal.height,
             operator_signed: proposal.operator.is_some(),
-            approved_here: approvers.contains(&own) || self.approving.approves(&proposal.change),
+            approved_here: approvers.contains(&own) || self.approving.consent(&proposal.change).is_some(),
             approved_by: members_named(record, &approvers),
         }
     }
@@ -306,6 +306,11 @@ impl OperatorContext {
             };
             return Err(format!("change {id} is not proposed in epoch {epoch}; {others}"));
         };
+        if proposal.operator.is_some() {
+            return Err(format!(
+                "the operator signed change {id}: members approve the latest such change by themselves"
+            ));
+        }
         self.approving.name(self.storage.host.disk(), epoch, id).map_err(|error| error.to_string())?;
         let approved = state.approvals().of_member(&own).map(|(_, approved)| approved);
         let another = approved.filter(|approved| *approved != id && proposals.contains_key(approved));

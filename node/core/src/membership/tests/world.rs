@@ -1,6 +1,6 @@
 //! Nodes that do their duties, and a log that loses, delays and repeats ops before it orders them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use vouch_core::bls::VoteSecretKey;
@@ -20,7 +20,7 @@ use vouch_core::verify::verify_signed;
 use crate::cluster_state::ClusterState;
 use crate::fixture::{ISSUED, next_random, receipt};
 use crate::log::state_machine::{BlockContext, StateMachine};
-use crate::membership::{Duty, Membership, OwnState, SEAL_DELAY};
+use crate::membership::{Consent, Duty, Membership, OwnState, SEAL_DELAY};
 
 struct Node {
     key: NodeSecretKey,
@@ -30,7 +30,8 @@ struct Node {
     stopped: BTreeMap<u64, u64>,
     /// The handoff and the seal that it signed, by epoch.
     signed: BTreeMap<(u64, &'static str), StatementId>,
-    approves: BTreeSet<ChangeId>,
+    /// What it agrees to, and how.
+    consents: BTreeMap<ChangeId, Consent>,
     is_away: bool,
     is_in_doubt: bool,
     lacks_blobs: bool,
@@ -188,15 +189,14 @@ impl World {
     }
 
     pub(super) fn until_sealed(&mut self) {
-        let is_sealed = |membership: &Membership| membership.sealing().is_none_or(|sealing| sealing.seal.is_some());
-        self.until("the epoch before is sealed", is_sealed);
+        self.until("the epoch before is sealed", Membership::is_sealed);
     }
 
     pub(super) fn until_epoch(&mut self, epoch: u64) {
         self.until("the next epoch is active", |membership| membership.committee().record().epoch() == epoch);
     }
 
-    fn until(&mut self, what: &str, holds: impl Fn(&Membership) -> bool) {
+    pub(super) fn until(&mut self, what: &str, holds: impl Fn(&Membership) -> bool) {
         for _ in 0..600 {
             if holds(self.membership()) {
                 return;
@@ -300,8 +300,8 @@ impl World {
             let node_key = node.key.node_key();
             let unix_seconds = Some(time).filter(|_| !node.is_in_doubt);
             let own = OwnState { node_key: &node_key, unix_seconds, holds_everything: !node.lacks_blobs };
-            let approves = node.approves.clone();
-            for duty in membership.duties(own, |change| approves.contains(&change.id())) {
+            let consents = node.consents.clone();
+            for duty in membership.duties(own, |change| consents.get(&change.id()).copied()) {
                 ops.extend(node.perform(&membership, duty, time, &self.certificates));
             }
         }
@@ -338,31 +338,40 @@ impl World {
         self.order(&MembershipOp::Propose { change, operator: None });
     }
 
-    /// Proposes a change that all members agree to. Returns who joins.
+    /// Proposes a change that all members agree to by themselves. Returns who joins.
     pub(super) fn propose(&mut self, joins: u64, leaves: usize) -> Vec<NodeKey> {
+        self.propose_as(joins, leaves, Some(Consent::Automatic)).1
+    }
+
+    /// Proposes a change to which all members agree in this way. Returns it, and who joins.
+    pub(super) fn propose_as(
+        &mut self,
+        joins: u64,
+        leaves: usize,
+        consent: Option<Consent>,
+    ) -> (ChangeId, Vec<NodeKey>) {
         let change = self.changing(joins, leaves);
         let (id, added) = (change.id(), change.added.iter().map(|member| member.node_key).collect());
-        for node in self.nodes.values_mut() {
-            node.approves.insert(id);
-        }
+        self.set_consent(id, consent);
         let operator = self.is_operated.then(|| change.sign_as_operator(&Self::operator()));
         let effect = self.order(&MembershipOp::Propose { change, operator });
         assert_eq!(effect, format!("proposed {id}"));
-        added
+        (id, added)
     }
 
-    /// Proposes another change, which all members approve instead of the one that they approve now.
-    pub(super) fn propose_instead(&mut self, joins: u64) {
-        let before: BTreeSet<_> = self.membership().approvals().proposals().keys().copied().collect();
-        self.propose(joins, 0);
-        let proposed = self.membership().approvals().proposals().keys().find(|id| !before.contains(id));
-        let (change, record) = (*proposed.unwrap(), self.membership().committee().record().clone());
-        for member in self.members() {
-            let (number, _) = self.membership().approvals().of_member(&member).unwrap();
-            let vote = NodeVote::Approve { change, number: number + 1 }.sign(&record, &self.nodes[&member].key);
-            self.order(&MembershipOp::Approve(vote));
+    /// All members agree to a change in this way from now on.
+    pub(super) fn set_consent(&mut self, change: ChangeId, consent: Option<Consent>) {
+        for node in self.nodes.values_mut() {
+            match consent {
+                Some(consent) => drop(node.consents.insert(change, consent)),
+                None => drop(node.consents.remove(&change)),
+            }
         }
-        assert_eq!(self.membership().running().map(|running| running.id), Some(change));
+    }
+
+    /// The change that a quorum approves.
+    pub(super) fn running(&self) -> Option<ChangeId> {
+        self.membership().running().map(|running| running.id)
     }
 
     /// Certifies some files, changes the members, and waits until the next epoch is active and the last one sealed.
@@ -438,8 +447,8 @@ impl World {
 
 impl Node {
     fn new(key: NodeSecretKey, votes: BTreeMap<u64, VoteSecretKey>) -> Self {
-        let (stopped, signed, approves) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { key, votes, stopped, signed, approves, is_away: false, is_in_doubt: false, lacks_blobs: false }
+        let (stopped, signed, consents) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { key, votes, stopped, signed, consents, is_away: false, is_in_doubt: false, lacks_blobs: false }
     }
 
     /// Its key in a committee.

@@ -40,7 +40,7 @@ fn name(member: u16) -> String {
 fn start(n: u16) -> (Clocks, ClockDoubt) {
     let clocks = Clocks { running: 1000, off: 0 };
     let mut doubt = ClockDoubt::new(clocks.read());
-    doubt.join(n);
+    doubt.may_ask(n, true);
     (clocks, doubt)
 }
 
@@ -59,7 +59,7 @@ fn f_plus_one_contradictions_on_one_side_begin_a_doubt_and_f_plus_one_agreements
     clocks.off = 3600;
     // the clock is wrong from the start, so there is no jump
     let mut doubt_off = ClockDoubt::new(clocks.read());
-    doubt_off.join(4);
+    doubt_off.may_ask(4, true);
     let truth = clocks.truth();
     assert_eq!(round(&mut doubt_off, clocks, 1, &[(1, truth)]), [], "one member may lie");
     let changes = round(&mut doubt_off, clocks, 2, &[(1, truth), (2, truth + 5), (3, truth)]);
@@ -184,6 +184,39 @@ fn a_replica_with_nobody_to_ask_trusts_a_clock_that_keeps_step() {
 }
 
 #[test]
+fn a_replica_that_left_the_members_stays_in_doubt_if_they_contradicted_it_until_it_can_ask_them_again() {
+    let contradicted = || {
+        let (mut clocks, mut doubt) = start(4);
+        clocks.off = 3600;
+        doubt = ClockDoubt { anchor: clocks.read(), ..doubt };
+        let truth = clocks.truth();
+        assert_eq!(round(&mut doubt, clocks, 1, &[(1, truth), (2, truth)]).len(), 1);
+        (clocks, doubt)
+    };
+    let (mut clocks, mut doubt) = contradicted();
+    doubt.may_ask_nobody();
+    clocks.pass(86400);
+    assert_eq!(doubt.observe(clocks.read()), None);
+    assert!(doubt.doubt().is_some() && doubt.next_question().is_none());
+    // It joins again: all four are others.
+    doubt.may_ask(4, false);
+    let time = clocks.shown();
+    assert!(matches!(round(&mut doubt, clocks, 2, &[(0, time), (3, time)])[..], [DoubtChange::Ended(..)]));
+    // The others left: the only member trusts its clock if it keeps step.
+    let (mut clocks, mut doubt) = contradicted();
+    doubt.may_ask(1, true);
+    clocks.pass(86400);
+    assert!(matches!(doubt.observe(clocks.read()), Some(DoubtChange::Ended(..))));
+    // After a jump, it is enough outside as well that the clock keeps step.
+    let (mut clocks, mut doubt) = start(4);
+    clocks.off = 3600;
+    assert!(matches!(doubt.observe(clocks.read()), Some(DoubtChange::Began(_))));
+    doubt.may_ask_nobody();
+    clocks.pass(600);
+    assert!(matches!(doubt.observe(clocks.read()), Some(DoubtChange::Ended(..))));
+}
+
+#[test]
 fn questions_have_a_minimum_interval_and_repeat_until_enough_agree() {
     let (mut clocks, mut doubt) = start(4);
     let at = Duration::from_secs;
@@ -216,7 +249,7 @@ fn extreme_times_do_not_panic() {
         for time in [0, u64::MAX] {
             let now = ClockReading { wall, running: Duration::MAX };
             let mut doubt = ClockDoubt::new(ClockReading { wall, running: Duration::ZERO });
-            doubt.join(1000);
+            doubt.may_ask(1000, true);
             doubt.ask(ClockReading { wall, running: Duration::ZERO }, 1);
             doubt.answer(now, 1, 1, time);
             doubt.observe(ClockReading { wall: Duration::MAX - wall, running: Duration::ZERO });
@@ -249,7 +282,7 @@ impl ClockWorld {
         };
         world.n = [2, 3, 4, 5, 7, 10, 13][usize::try_from(world.draw(7)).unwrap()];
         world.f = quorum::tolerated_faults(world.n);
-        world.doubt.join(world.n);
+        world.doubt.may_ask(world.n, true);
         world
     }
 
@@ -297,7 +330,7 @@ fn nothing_is_deleted_before_f_plus_one_others_have_confirmed_the_clock() {
     // wrong from the start, so there is no jump
     let mut clocks = Clocks { running: 1000, off: 4000 };
     let mut doubt = ClockDoubt::new(clocks.read());
-    doubt.join(4);
+    doubt.may_ask(4, true);
     round(&mut doubt, clocks, 1, &[(1, clocks.shown())]);
     assert!(doubt.doubt().is_none() && !doubt.may_delete());
     clocks.off = 0;
@@ -310,7 +343,7 @@ fn nothing_is_deleted_before_f_plus_one_others_have_confirmed_the_clock() {
     clocks.pass(86_400);
     doubt.observe(clocks.read());
     assert!(doubt.may_delete(), "it keeps step");
-    doubt.join(4);
+    doubt.may_ask(4, true);
     assert!(!doubt.may_delete(), "others are asked about it now");
     round(&mut doubt, clocks, 4, &[(1, clocks.truth()), (2, clocks.truth())]);
     clocks.off = 100;
