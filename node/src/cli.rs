@@ -3,6 +3,7 @@
 mod args;
 mod bundle_file;
 mod bundles;
+mod certs;
 mod change_text;
 mod committee;
 mod committee_args;
@@ -42,9 +43,10 @@ use crate::durable;
 use crate::host::Host;
 use crate::host::files::{self, Target};
 use crate::host::signals;
+use crate::tls::Dialing;
 use args::{
     Cli, ClientArgs, Command, CompareArgs, DemoArgs, ForgetArgs, GetArgs, InspectArgs, KeygenArgs, LogCommandArgs,
-    MaintainArgs, PutArgs, ReplicaArgs, ServerArgs, TrustArgs, UpgradeArgs, VerifyArgs,
+    MaintainArgs, PutArgs, ReplicaArgs, ServerArgs, TransportArgs, TrustArgs, UpgradeArgs, VerifyArgs,
 };
 
 /// Why a command failed, what to do next, and the exit code.
@@ -125,12 +127,27 @@ impl Command {
             Self::Inspect(args) => args.json,
             Self::Compare(args) => args.json,
             Self::Upgrade(args) => args.json,
+            Self::Certs(args) => args.is_json(),
             Self::Keygen(args) => args.json,
             Self::Operator(args) => args.command.is_json(),
             Self::Status(args) | Self::Du(args) | Self::Scrub(args) => args.json,
             Self::Server(_) | Self::Replica(_) | Self::Client(_) | Self::Forget(_) | Self::Demo(_) => false,
         };
         if is_json { Errors::Json } else { Errors::Text }
+    }
+
+    /// How it reaches servers, if it does.
+    fn transport(&self) -> Option<&TransportArgs> {
+        match self {
+            Self::Replica(args) => Some(&args.transport),
+            Self::Client(args) => Some(&args.trust.transport),
+            Self::Put(args) => Some(&args.trust.transport),
+            Self::Get(args) => Some(&args.trust.transport),
+            Self::Upgrade(args) => Some(&args.trust.transport),
+            Self::Log(args) => Some(&args.command.server().trust.transport),
+            Self::Committee(args) => args.command.transport(),
+            _ => None,
+        }
     }
 
     /// Whether the command is a service. The reader of a service's output may come and go, so a failed write is no error.
@@ -188,9 +205,25 @@ fn report(failure: &Failure, errors: Errors) -> ExitCode {
     ExitCode::from(failure.code)
 }
 
+/// The operating system, where servers are dialled as the arguments say.
+fn host(command: &Command) -> Result<Host, Failure> {
+    let (host, mut dialing) = (Host::system(), Dialing::default());
+    let Some(TransportArgs { tls_ca, insecure }) = command.transport() else { return Ok(host) };
+    if let Some(file) = tls_ca {
+        dialing = dialing.trusting(host.disk(), file).map_err(Failure::new)?;
+    }
+    if *insecure {
+        dialing = dialing.allowing_plain();
+    }
+    if matches!(command, Command::Replica(args) if !args.no_tls_exporter) {
+        dialing = dialing.binding_links();
+    }
+    Ok(host.dialling(dialing))
+}
+
 async fn run(command: Command) -> Result<u8, Failure> {
     signals::survive_size_limits().map_err(|error| Failure::new(format_args!("cannot start: {error}")))?;
-    let host = &Host::system();
+    let host = &host(&command)?;
     match command {
         Command::Server(args) => nodes::server(host, args).await,
         Command::Replica(args) => nodes::replica(host, args).await,
@@ -203,6 +236,7 @@ async fn run(command: Command) -> Result<u8, Failure> {
         Command::Upgrade(args) => upgrade::upgrade(host, args).await,
         Command::Log(args) => Box::pin(log_commands::log(host, args)).await,
         Command::Committee(args) => Box::pin(committee::committee(host, args)).await,
+        Command::Certs(args) => certs::certs(host, &args),
         Command::Keygen(args) => nodes::keygen(host, &args),
         Command::Operator(args) => operator::operator(host, &args),
         Command::Forget(args) => trust::forget(host, args).await,

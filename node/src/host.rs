@@ -26,9 +26,11 @@ use entropy::{Entropy, SystemEntropy};
 use net::{Network, SystemNetwork};
 use tasks::OneThread;
 
+use crate::tls::Dialing;
+
 /// A node's access to the outside. A clone is another handle to the same.
 #[derive(Debug, Clone)]
-pub struct Host(Arc<Parts>);
+pub struct Host(Arc<Parts>, Arc<Dialing>);
 
 /// The parts of a [`Host`].
 #[derive(Debug)]
@@ -51,9 +53,19 @@ impl Host {
         Self::on_disk(Arc::new(SystemDisk))
     }
 
-    /// A host of these parts.
+    /// A host of these parts, which dials servers as by default.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(parts), Arc::default())
+    }
+
+    /// The same host, which dials servers in this way.
+    pub fn dialling(&self, dialing: Dialing) -> Self {
+        Self(self.0.clone(), Arc::new(dialing))
+    }
+
+    /// How servers are dialled.
+    pub fn dialing(&self) -> &Dialing {
+        &self.1
     }
 
     /// The operating system, with another disk.

@@ -268,11 +268,3 @@ fn raise(records: &mut [Record], chain: &CommitteeChain) -> Result<bool, KnownCl
     }
     Ok(is_changed)
 }
-
-/// Whether a server's address is on this machine. Nobody can intercept such a connection, so its identity need not be recorded.
-pub fn is_loopback(address: &str) -> bool {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}

@@ -23,3 +23,4 @@ mod operator_key;
 pub mod replica;
 pub mod server;
 pub mod store;
+pub mod tls;

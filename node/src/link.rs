@@ -9,6 +9,7 @@ mod queues;
 mod tests;
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message as Frame};
@@ -27,6 +29,7 @@ use vouch_core::session::progress;
 
 use crate::host::Host;
 pub use crate::host::net::Io;
+use crate::tls::{self, Exporter, ServerStream};
 pub use accepting::{MEMBER_PATH, accept_member};
 pub(crate) use byte_bounded_queue::ByteBoundedQueue;
 pub use error::LinkError;
@@ -76,12 +79,12 @@ fn config(read_at_once: usize) -> WebSocketConfig {
         .max_frame_size(Some(MAX_MESSAGE))
 }
 
-/// Dials a server, `host:port`.
+/// Dials a server, `host:port` or `https://host`.
 ///
 /// # Errors
 /// Nobody listens, another service answers, or nobody answers in time.
 pub async fn dial(host: &Host, address: &str) -> Result<(LinkReader, LinkWriter), LinkError> {
-    dial_path(host, address, PATH).await
+    open(host, address, PATH, tls::dial(host, address)).await
 }
 
 /// Dials a member, `host:port`. It is not authenticated yet.
@@ -89,19 +92,32 @@ pub async fn dial(host: &Host, address: &str) -> Result<(LinkReader, LinkWriter)
 /// # Errors
 /// Nobody listens, another service answers, or nobody answers in time.
 pub async fn dial_member(host: &Host, address: &str) -> Result<(LinkReader, LinkWriter), LinkError> {
-    dial_path(host, address, MEMBER_PATH).await
+    // Without TLS: every frame is signed, and the servers relay the same ones.
+    let connecting =
+        async { Ok(ServerStream { io: host.connect(address).await?, authority: address.to_owned(), exporter: None }) };
+    open(host, address, MEMBER_PATH, connecting).await
 }
 
-async fn dial_path(host: &Host, address: &str, path: &str) -> Result<(LinkReader, LinkWriter), LinkError> {
+async fn open(
+    host: &Host,
+    address: &str,
+    path: &str,
+    connecting: impl Future<Output = io::Result<ServerStream>>,
+) -> Result<(LinkReader, LinkWriter), LinkError> {
     let late = |what| LinkError::Deadline { what, after: HANDSHAKE_DEADLINE };
-    let stream = host
-        .timeout(HANDSHAKE_DEADLINE, host.connect(address))
+    let ServerStream { io: stream, authority, exporter } = host
+        .timeout(HANDSHAKE_DEADLINE, connecting)
         .await
         .map_err(|_| late("accept the connection"))?
         .map_err(|error| LinkError::Connect { address: address.into(), error })?;
-    let refused = |error: WsError| LinkError::Handshake { address: address.into(), reason: error.to_string() };
-    let mut request = format!("ws://{address}{path}").into_client_request().map_err(refused)?;
-    let subprotocol = tokio_tungstenite::tungstenite::http::HeaderValue::from_static(SUBPROTOCOL);
+    let refused = |error: WsError| {
+        let is_refused = matches!(&error, WsError::Http(response) if response.status() == StatusCode::BAD_REQUEST);
+        let next = if is_refused && !address.contains("://") { "; if it speaks TLS, use https://" } else { "" };
+        LinkError::Handshake { address: address.into(), reason: format!("{error}{next}") }
+    };
+    // The scheme is not sent.
+    let mut request = format!("ws://{authority}{path}").into_client_request().map_err(refused)?;
+    let subprotocol = HeaderValue::from_static(SUBPROTOCOL);
     request.headers_mut().insert("sec-websocket-protocol", subprotocol);
     let (socket, _) = host
         .timeout(
@@ -111,7 +127,7 @@ async fn dial_path(host: &Host, address: &str, path: &str) -> Result<(LinkReader
         .await
         .map_err(|_| late("upgrade to a WebSocket"))?
         .map_err(refused)?;
-    Ok(split(host.clone(), socket, None))
+    Ok(split(host.clone(), socket, exporter, None))
 }
 
 /// The answer to a WebSocket key in an HTTP upgrade (RFC 6455 section 4.2.2).
@@ -119,20 +135,27 @@ pub fn accept_key(key: &[u8]) -> String {
     derive_accept_key(key)
 }
 
-/// The server's end of an upgraded HTTP connection. The other end is not authenticated yet.
-pub async fn accepted(io: Box<dyn Io>, allowance: Allowance) -> (LinkReader, LinkWriter) {
+/// The server's end of an upgraded HTTP connection. The other end is not authenticated yet. `exporter`: of the TLS connection.
+pub async fn accepted(io: Box<dyn Io>, exporter: Option<Exporter>, allowance: Allowance) -> (LinkReader, LinkWriter) {
     let host = allowance.host.clone();
     let meter = Meter::new(allowance);
     let io: Box<dyn Io> = Box::new(Metered { io, meter: meter.clone() });
-    split(host, WebSocketStream::from_raw_socket(io, Role::Server, Some(config(ACCEPTED_READ))).await, Some(meter))
+    let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config(ACCEPTED_READ))).await;
+    split(host, socket, exporter, Some(meter))
 }
 
-fn split(host: Host, socket: Socket, meter: Option<Arc<Meter>>) -> (LinkReader, LinkWriter) {
+fn split(
+    host: Host,
+    socket: Socket,
+    exporter: Option<Exporter>,
+    meter: Option<Arc<Meter>>,
+) -> (LinkReader, LinkWriter) {
     let (sink, stream) = socket.split();
     let heard = host.monotonic();
     let reader = LinkReader {
         host: host.clone(),
         socket: stream,
+        exporter,
         meter: meter.clone(),
         heard,
         idle: IDLE_DEADLINE,
@@ -145,6 +168,7 @@ fn split(host: Host, socket: Socket, meter: Option<Arc<Meter>>) -> (LinkReader, 
 pub struct LinkReader {
     host: Host,
     socket: SplitStream<Socket>,
+    exporter: Option<Exporter>,
     /// Set on an accepted link.
     meter: Option<Arc<Meter>>,
     /// When the last frame of any kind arrived.
@@ -174,6 +198,11 @@ impl LinkReader {
             Message::Failed(failed) if failed.stream == Stream::LINK => Err(failed.into()),
             message => Ok(message),
         }
+    }
+
+    /// What a replica's link is bound to, if it goes over TLS.
+    pub fn exporter(&self) -> Option<Exporter> {
+        self.exporter
     }
 
     /// The hello was valid: from now on, messages may have the maximum size.

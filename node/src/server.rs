@@ -1,6 +1,7 @@
 //! The server: accepts replicas and clients, forwards puts, and aggregates votes. It is untrusted, signs no statement, and keeps no blob.
 
 mod archive;
+mod certificate_files;
 mod certificate_lists;
 mod client;
 mod client_link;
@@ -55,6 +56,7 @@ use crate::host::Host;
 use crate::host::net::Listener;
 use crate::keys::{KeyError, open_or_create_node_key};
 use crate::notices::Notice;
+use crate::tls::{ServerTls, TlsError};
 use certificate_lists::CertificateLists;
 use client_link::ClientLinkContext;
 pub use config::ServerConfig;
@@ -106,6 +108,9 @@ pub enum ServerError {
     /// The certificates.
     #[error("certificates: {0}")]
     Archive(#[from] crate::durable::DurableError),
+    /// The certificate and key of TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The listening socket.
     #[error("cannot accept connections: {0}")]
     Listen(#[from] io::Error),
@@ -121,6 +126,8 @@ pub struct Server {
     node_key: NodeKey,
     log: Arc<ServerLog>,
     log_inputs: mpsc::Receiver<LogHeadsInput>,
+    tls: Option<Arc<ServerTls>>,
+    reports: Arc<ServerReports>,
 }
 
 impl Server {
@@ -131,6 +138,7 @@ impl Server {
     pub fn open(host: Host, config: ServerConfig, reporter: ServerReporter) -> Result<Self, ServerError> {
         let folder = Arc::new(DataDir::open(host.disk(), &config.data)?);
         let key = open_or_create_node_key(&host, folder.path())?;
+        let tls = config.tls.clone().map(|files| ServerTls::open(&host, files)).transpose()?.map(Arc::new);
         let founded = committee_file::load_founding(host.disk(), folder.path())?;
         if let Some(founded) = &founded {
             config
@@ -157,7 +165,7 @@ impl Server {
         let foundings = Arc::new(foundings);
         let guard = Arc::new(Guard::new(&host, &config, n));
         let (log, log_inputs) = ServerLog::new(members.clone(), core.clone());
-        let parts = ServerParts { host, core, members, foundings, epochs, certificates, guard, reports, log };
+        let parts = ServerParts { host, core, members, foundings, epochs, certificates, guard, reports, log, tls };
         Ok(parts.server(key, config, log_inputs))
     }
 
@@ -171,6 +179,11 @@ impl Server {
         self.node_key
     }
 
+    /// The TLS of its port, if there is any.
+    pub fn tls(&self) -> Option<&ServerTls> {
+        self.tls.as_deref()
+    }
+
     /// Serves until `shutdown` completes.
     ///
     /// # Errors
@@ -180,10 +193,12 @@ impl Server {
         let settling = host.spawn(core_performer::settle_when_due(Arc::downgrade(&self.core)));
         let founding = host.spawn(founding::run(Arc::downgrade(&self.foundings)));
         let certifying = host.spawn(log::certify_heads(Arc::downgrade(&self.log), self.log_inputs));
+        let reloading = self.tls.map(|tls| host.spawn(certificate_files::follow(host.clone(), tls, self.reports)));
         let served = http::serve(self.port.clone(), listener, shutdown).await;
         settling.abort();
         founding.abort();
         certifying.abort();
+        reloading.inspect(|task| task.abort());
         Ok(served?)
     }
 }
@@ -199,6 +214,7 @@ struct ServerParts {
     guard: Arc<Guard>,
     reports: Arc<ServerReports>,
     log: Arc<ServerLog>,
+    tls: Option<Arc<ServerTls>>,
 }
 
 impl ServerParts {
@@ -221,19 +237,21 @@ impl ServerParts {
             guard: self.guard.clone(),
             reports: self.reports.clone(),
             reader_silence: config.reader_silence,
-            handshakes: self.handshakes(key),
+            tls: self.tls.clone(),
+            handshakes: self.handshakes(key, config.binds_links),
             client_links: self.client_links(puts.clone(), gets.clone()),
             replica_links: self.replica_links(&config),
             requests: self.requests(puts, gets, node_key, config),
         };
-        let Self { core, members, foundings, guard, log, .. } = self;
-        Server { port: Arc::new(port), core, foundings, members, guard, node_key, log, log_inputs }
+        let Self { core, members, foundings, guard, log, tls, reports, .. } = self;
+        Server { port: Arc::new(port), core, foundings, members, guard, node_key, log, log_inputs, tls, reports }
     }
 
-    fn handshakes(&self, key: NodeSecretKey) -> HandshakeContext {
+    fn handshakes(&self, key: NodeSecretKey, binds_links: bool) -> HandshakeContext {
         HandshakeContext {
             host: self.host.clone(),
             key,
+            binds_links,
             members: self.members.clone(),
             foundings: self.foundings.clone(),
             reports: self.reports.clone(),
@@ -273,6 +291,7 @@ impl ServerParts {
         RequestContext {
             host: self.host.clone(),
             allowed_origins: config.allowed_origins,
+            is_tls: self.tls.is_some(),
             puts,
             blobs: BlobContext {
                 core: self.core.clone(),

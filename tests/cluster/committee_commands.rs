@@ -116,6 +116,46 @@ async fn members_approve_a_proposed_change() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_whose_replica_never_comes_gives_way_to_another_one() {
+    let cluster = Members::start(4).await;
+    // The fourth could be too late: the change is over soon after the third approval.
+    let approve_as_quorum = async |change: &str| {
+        let mut answers = Vec::new();
+        for replica in &cluster.nodes.replicas[..3] {
+            let (code, approved, said) = cluster.at(replica, &["approve", change]).await;
+            assert_eq!(code, Some(0), "{said}");
+            answers.push(approved);
+        }
+        answers
+    };
+    let is_proposed = |change: String| {
+        move |pending: &Value| {
+            pending["proposals"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(|one| one["change"]["id"] == change.as_str()))
+        }
+    };
+    let mistyped = format!("{}=five", NodeKey([5; 32]));
+    let first = cluster.propose(&["add", &mistyped]).await["change"].as_str().unwrap().to_owned();
+    for replica in &cluster.nodes.replicas {
+        cluster.pending(replica, "the first is proposed", is_proposed(first.clone())).await;
+    }
+    approve_as_quorum(&first).await;
+    let runs = |pending: &Value| pending["running"]["change"]["id"] == first.as_str();
+    for replica in &cluster.nodes.replicas {
+        cluster.pending(replica, "the first runs", runs).await;
+    }
+    let second = cluster.propose(&["rotate"]).await["change"].as_str().unwrap().to_owned();
+    for replica in &cluster.nodes.replicas {
+        cluster.pending(replica, "the second is proposed", is_proposed(second.clone())).await;
+    }
+    let answers = approve_as_quorum(&second).await;
+    assert_eq!(answers[0]["approves_already"], first.as_str(), "{}", answers[0]);
+    let pending = cluster.pending(&cluster.nodes.replicas[0], "epoch 1", |pending| pending["epoch"] == 1).await;
+    assert_eq!(pending["members"], 4, "{pending}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn changes_that_cannot_be_made_are_refused_before_they_are_sent() {
     let cluster = Members::start(1).await;
     let (_, shown, _) = cluster.committee(&["show"]).await;

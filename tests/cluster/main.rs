@@ -45,5 +45,6 @@ mod repair;
 mod restarts;
 mod resume;
 mod reuse;
+mod tls;
 mod upgrades;
 mod votes;

@@ -129,6 +129,11 @@ impl Node {
         self.signal("CONT");
     }
 
+    /// Asks it to read its files again (SIGHUP).
+    pub fn hang_up(&self) {
+        self.signal("HUP");
+    }
+
     fn signal(&self, signal: &str) {
         let id = self.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());

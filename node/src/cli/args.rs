@@ -21,6 +21,7 @@ use super::store_option::StoreParser;
 use crate::expires::Expires;
 use crate::host::objects::StoreUrl;
 use crate::server::Origin;
+use crate::tls::{ServerAddress, ServerAddressError};
 
 /// Certified storage: independent replicas store a file and sign for it; anyone can check their certificate.
 #[derive(Debug, Parser)]
@@ -66,6 +67,8 @@ pub(super) enum Command {
     Du(MaintainArgs),
     /// Verify every blob of a replica now: exit code 1 if any is damaged
     Scrub(MaintainArgs),
+    /// Make TLS certificates for servers of a closed network
+    Certs(CertsArgs),
     /// Run a server and replicas on this machine, put a file, verify it, and keep serving
     Demo(DemoArgs),
 }
@@ -94,6 +97,19 @@ pub(super) struct ServerArgs {
     /// Let pages of this origin put and get, such as https://vouch.example, besides the server's own; may be repeated
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub(super) allowed_origins: Vec<Origin>,
+    /// Speak TLS with the certificate in this file, followed by those between it and an authority, in PEM form. Read again when it
+    /// changes, and on SIGHUP; `vouch certs dev` makes one
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(super) tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, in PEM form
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(super) tls_key: Option<PathBuf>,
+    /// Accept connections without TLS from other machines
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub(super) insecure: bool,
+    /// Do not bind the links of replicas to their TLS connections, because a proxy ends these. Each replica needs the same option
+    #[arg(long, requires = "tls_cert")]
+    pub(super) no_tls_exporter: bool,
     /// Folder for the server's key, the committee and the certificates
     #[arg(long, value_name = "FOLDER", default_value = "./.vouch/server")]
     pub(super) data: PathBuf,
@@ -103,9 +119,15 @@ pub(super) struct ServerArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ReplicaArgs {
-    /// Servers to join, HOST:PORT
+    /// Servers to join, HOST:PORT or https://HOST
     #[arg(value_name = "SERVER", required = true, value_parser = address)]
     pub(super) servers: Vec<String>,
+    #[command(flatten)]
+    pub(super) transport: TransportArgs,
+    /// Do not bind links to their TLS connections, because a proxy ends these on the way to the server. Whoever runs the proxy can
+    /// then act as this replica towards the server. The server needs the same option, unless it has no TLS
+    #[arg(long)]
+    pub(super) no_tls_exporter: bool,
     /// Folder for keys and blobs [default: the first free ./.vouch/replica-N]
     #[arg(long, value_name = "FOLDER")]
     pub(super) data: Option<PathBuf>,
@@ -160,7 +182,7 @@ pub(super) struct LogArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ClientArgs {
-    /// Server to put to, HOST:PORT
+    /// Server to put to, HOST:PORT or https://HOST
     #[arg(value_name = "SERVER", value_parser = address)]
     pub(super) server: String,
     /// File to put
@@ -171,7 +193,7 @@ pub(super) struct ClientArgs {
 }
 
 /// The identity to trust, and where to remember it with the newest committee.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct TrustArgs {
     /// Identity of the cluster to trust, base58 or hex [default: the one recorded for the server]
     #[arg(long, value_name = "IDENTITY")]
@@ -180,6 +202,19 @@ pub(super) struct TrustArgs {
     /// shows only earlier ones is refused. If given, servers on loopback are recorded, too [default: ~/.config/vouch/known_clusters]
     #[arg(long, value_name = "FILE")]
     pub(super) known_clusters: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) transport: TransportArgs,
+}
+
+/// How a server is reached.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct TransportArgs {
+    /// File with the certificates of the authorities, in PEM form, that may vouch for an https:// server [default: those of the system]
+    #[arg(long, value_name = "FILE")]
+    pub(super) tls_ca: Option<PathBuf>,
+    /// Connect to a server on another machine without TLS
+    #[arg(long)]
+    pub(super) insecure: bool,
 }
 
 #[derive(Debug, Args)]
@@ -190,7 +225,7 @@ pub(super) struct PutArgs {
     /// Number of files to put at once
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(super) jobs: u8,
-    /// Server to put to, HOST:PORT
+    /// Server to put to, HOST:PORT or https://HOST
     #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:9090", value_parser = address)]
     pub(super) server: String,
     /// How long the replicas must keep the files: a duration such as 30d, or never
@@ -222,7 +257,7 @@ pub(super) struct GetArgs {
     /// Digest of the file (base58 or hex), or its bundle
     #[arg(value_name = "DIGEST | BUNDLE")]
     pub(super) what: OsString,
-    /// Server to get from, HOST:PORT
+    /// Server to get from, HOST:PORT or https://HOST
     #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:9090", value_parser = address)]
     pub(super) server: String,
     /// File to write. Until it is complete, its verified bytes are in <FILE>.part; run the same command again to resume an
@@ -342,8 +377,8 @@ pub(super) struct UpgradeArgs {
     /// Bundle of a file
     #[arg(value_name = "BUNDLE")]
     pub(super) bundle: PathBuf,
-    /// Address of a server of its cluster, HOST:PORT. It need not be trusted
-    #[arg(short, long, value_name = "ADDRESS")]
+    /// Server of its cluster, HOST:PORT or https://HOST. It need not be trusted
+    #[arg(short, long, value_name = "SERVER", value_parser = address)]
     pub(super) server: String,
     #[command(flatten)]
     pub(super) trust: TrustArgs,
@@ -393,7 +428,7 @@ impl LogCommand {
 /// The server through which to reach the log.
 #[derive(Debug, Args)]
 pub(super) struct LogServerArgs {
-    /// Server to ask, HOST:PORT
+    /// Server to ask, HOST:PORT or https://HOST
     #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:9090", value_parser = address)]
     pub(super) server: String,
     #[command(flatten)]
@@ -453,9 +488,41 @@ pub(super) struct KeygenArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct CertsArgs {
+    #[command(subcommand)]
+    pub(super) command: CertsCommand,
+}
+
+impl CertsArgs {
+    pub(super) fn is_json(&self) -> bool {
+        let CertsCommand::Dev(args) = &self.command;
+        args.json
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CertsCommand {
+    /// Make an authority of your own, unless the folder has one, and a certificate that it issues for a server
+    Dev(DevCertsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DevCertsArgs {
+    /// DNS names and IP addresses under which the server is reached
+    #[arg(value_name = "NAME", default_values_t = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()])]
+    pub(super) names: Vec<String>,
+    /// Folder for ca.pem, ca.key, server.pem and server.key. A server's certificate that is there is replaced
+    #[arg(long, value_name = "FOLDER", default_value = "./.vouch/certs")]
+    pub(super) out: PathBuf,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct ForgetArgs {
-    /// Server as it was given to put or get, HOST:PORT
-    #[arg(value_name = "SERVER")]
+    /// Server as it was given to put or get, HOST:PORT or https://HOST
+    #[arg(value_name = "SERVER", value_parser = address)]
     pub(super) server: String,
     /// File with the recorded identity of each server [default: ~/.config/vouch/known_clusters]
     #[arg(long, value_name = "FILE")]
@@ -491,13 +558,9 @@ pub(super) struct DemoArgs {
     pub(super) verify_with: Option<String>,
 }
 
-/// Parses `HOST:PORT`. The host is not resolved here.
-pub(super) fn address(text: &str) -> Result<String, String> {
-    let is_complete = text.rsplit_once(':').is_some_and(|(host, port)| {
-        let is_one_host = host.starts_with('[') && host.ends_with(']') || !host.contains(':');
-        !host.is_empty() && is_one_host && port.parse::<u16>().is_ok_and(|port| port > 0)
-    });
-    if is_complete { Ok(text.into()) } else { Err("expected HOST:PORT, such as 127.0.0.1:9090".into()) }
+/// Parses a server's address. The host is not resolved here.
+pub(super) fn address(text: &str) -> Result<String, ServerAddressError> {
+    text.parse::<ServerAddress>().map(|address| address.to_string())
 }
 
 /// Parses a number of bytes, such as `500MB` or `100GiB`.

@@ -12,7 +12,7 @@ use vouch_core::digest::ChangeId;
 use vouch_core::link::NodeKey;
 use vouch_core::membership::AddedMember;
 
-use super::args::{MaintainArgs, TrustArgs, address, seconds};
+use super::args::{MaintainArgs, TransportArgs, TrustArgs, address, seconds};
 
 #[derive(Debug, Args)]
 pub(super) struct CommitteeArgs {
@@ -45,15 +45,27 @@ pub(super) enum CommitteeCommand {
 impl CommitteeCommand {
     pub(super) fn is_json(&self) -> bool {
         match self {
-            Self::Show(args) => args.json,
-            Self::Add(args) => args.build.send.server.json,
-            Self::Remove(args) => args.build.send.server.json,
-            Self::Replace(args) => args.build.send.server.json,
-            Self::Rotate(args) => args.build.send.server.json,
-            Self::Change(args) => args.build.send.server.json,
-            Self::Propose(args) => args.send.server.json,
             Self::Approve(args) => args.replica.json,
             Self::Pending(args) => args.json,
+            _ => self.server().is_some_and(|server| server.json),
+        }
+    }
+
+    /// How the server is reached, if there is one.
+    pub(super) fn transport(&self) -> Option<&TransportArgs> {
+        self.server().map(|server| &server.trust.transport)
+    }
+
+    fn server(&self) -> Option<&CommitteeServerArgs> {
+        match self {
+            Self::Show(args) => Some(args),
+            Self::Add(args) => Some(&args.build.send.server),
+            Self::Remove(args) => Some(&args.build.send.server),
+            Self::Replace(args) => Some(&args.build.send.server),
+            Self::Rotate(args) => Some(&args.build.send.server),
+            Self::Change(args) => Some(&args.build.send.server),
+            Self::Propose(args) => Some(&args.send.server),
+            Self::Approve(_) | Self::Pending(_) => None,
         }
     }
 }
@@ -61,7 +73,7 @@ impl CommitteeCommand {
 /// The server through which to reach the cluster.
 #[derive(Debug, Args)]
 pub(super) struct CommitteeServerArgs {
-    /// Server to ask, HOST:PORT
+    /// Server to ask, HOST:PORT or https://HOST
     #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:9090", value_parser = address)]
     pub(super) server: String,
     #[command(flatten)]

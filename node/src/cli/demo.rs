@@ -148,7 +148,7 @@ fn explain(certified: &Certified, bundle: &Path) {
 
 /// Puts, and tries again until the replicas have joined: before that, the server has no committee or too few members.
 async fn put_when_ready(host: &Host, file: &Path, address: &str) -> Result<Certified, Failure> {
-    let trust = Trust::new(host, address, &TrustArgs { cluster: None, known_clusters: None })?;
+    let trust = Trust::new(host, address, &TrustArgs::default())?;
     let deadline = host.monotonic() + START_DEADLINE;
     loop {
         let request = client::Put {
@@ -180,7 +180,7 @@ async fn write_note(host: &Host, file: &Path, proof: &Path, address: &str, ident
     note(format_args!("vouch log note {word} -o {proof_word} --server {address} --cluster {identity}"));
     let server = LogServerArgs {
         server: address.to_owned(),
-        trust: TrustArgs { cluster: Some(identity), known_clusters: None },
+        trust: TrustArgs { cluster: Some(identity), ..TrustArgs::default() },
         json: false,
     };
     let written = LogNoteArgs { text, output: Some(proof.to_owned()), force: true, server };

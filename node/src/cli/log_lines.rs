@@ -102,6 +102,7 @@ pub(super) fn server(event: &server::Event) {
             );
         }
         server::Event::LeftOut(what) => warn!("{}", text(format_args!("{what}"))),
+        server::Event::Certificate(what) => info!("{}", text(format_args!("{what}"))),
         server::Event::Limited(what) => warn!("{}", text(format_args!("{what}"))),
         server::Event::Founding(what) => info!("{}", text(format_args!("founding: {what}"))),
         server::Event::Refused(what) => warn!("{}", text(format_args!("{what}"))),

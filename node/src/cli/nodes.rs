@@ -11,13 +11,21 @@ use super::{Failure, KeygenArgs, ReplicaArgs, ServerArgs, log_lines, members, ou
 use crate::data_dir::DataDir;
 use crate::host::Host;
 use crate::host::objects::Credentials;
-use crate::known_clusters::is_loopback;
 use crate::replica::{self, Data, Replica, ReplicaConfig};
 use crate::server::{self, Server, WantedCommittee};
+use crate::tls::{CertificateFiles, ServerTls, is_loopback};
 
 pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure> {
     log_lines::start(args.log.log_format)?;
     let address = args.listen;
+    let tls = args.tls_cert.zip(args.tls_key).map(|(certificate, key)| CertificateFiles { certificate, key });
+    if tls.is_none() && !args.insecure && !is_on_this_machine(&address) {
+        let problem = format!("{address}: without TLS, others on the way read and change what clients send");
+        return Err(Failure::new(problem).with_note(
+            "Give a certificate with --tls-cert and --tls-key; `vouch certs dev` makes one. If a proxy speaks TLS, listen on loopback. \
+             Or allow it with --insecure.",
+        ));
+    }
     let mut config = server::ServerConfig::new(args.data);
     config.wanted = WantedCommittee {
         replicas: args.replicas,
@@ -27,6 +35,8 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
     };
     config.allow_open = args.allow_open;
     config.allowed_origins = args.allowed_origins;
+    config.tls = tls;
+    config.binds_links = !args.no_tls_exporter;
     let wanted = config.wanted.clone();
     // Set before the first event that needs it.
     let page = Arc::new(OnceLock::new());
@@ -38,7 +48,8 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
         Failure::new(format_args!("cannot listen on {address}: {error}; {next}"))
     })?;
     let address = listener.local_addr().map_err(Failure::new)?;
-    let page = page.get_or_init(|| page_at(address));
+    let page = page.get_or_init(|| page_at(address, server.tls()));
+    let server_address = server_address(address, server.tls());
     // Programs that start a server on port 0 parse this line.
     output::line(format_args!("listening on {address}"));
     output::line(format_args!("server identity: {}", server.node_key()));
@@ -46,7 +57,9 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
     match (&chain, wanted.replicas) {
         (Some(chain), _) => print_committee(chain.current(), page),
         (None, None) if wanted.cluster.is_some() => {
-            output::line(format_args!("waiting for a member of the cluster; start one with `vouch replica {address}`"));
+            output::line(format_args!(
+                "waiting for a member of the cluster; start one with `vouch replica {server_address}`"
+            ));
         }
         (None, None) if wanted.members.is_some() => {
             let n = wanted.members.map_or(0, |members| members.len());
@@ -54,7 +67,7 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
         }
         (None, Some(n)) => output::line(format_args!("the committee forms when {n} replicas have joined")),
         (None, None) => output::line(format_args!(
-            "the committee forms at the first put, from the replicas connected then; start some with `vouch replica {address}`"
+            "the committee forms at the first put, from the replicas connected then; start some with `vouch replica {server_address}`"
         )),
     }
     if chain.is_none() {
@@ -72,12 +85,32 @@ fn print_committee(committee: &Committee, page: &str) {
     output::line(format_args!("page {}", page_of(page, committee.cluster())));
 }
 
-/// The page's address for a browser on this machine, if the server listens on `address`.
-fn page_at(address: SocketAddr) -> String {
-    match address.ip().is_unspecified() {
-        true => format!("http://127.0.0.1:{}/", address.port()),
-        false => format!("http://{address}/"),
+/// Whether only this machine reaches an address to listen on.
+fn is_on_this_machine(address: &str) -> bool {
+    // Port 0 is none that can be dialled.
+    is_loopback(&address.replace(":0", ":1"))
+}
+
+/// The address of a server that listens on `address`, for a client on this machine. With TLS, under a name of the certificate if it has one.
+fn server_address(address: SocketAddr, tls: Option<&ServerTls>) -> String {
+    let port = address.port();
+    let host = match address.ip().is_unspecified() {
+        true => format!("127.0.0.1:{port}"),
+        false => address.to_string(),
+    };
+    match tls {
+        None => host,
+        Some(tls) => {
+            let host = tls.dns_name().map_or(host, |name| format!("{name}:{port}"));
+            format!("https://{host}")
+        }
     }
+}
+
+/// The page's address for a browser on this machine, if the server listens on `address`.
+fn page_at(address: SocketAddr, tls: Option<&ServerTls>) -> String {
+    let server = server_address(address, tls);
+    if tls.is_some() { format!("{server}/") } else { format!("http://{server}/") }
 }
 
 /// The page's address with the cluster identity to trust.
@@ -189,7 +222,7 @@ mod tests {
             ("0.0.0.0:80", "http://127.0.0.1:80/"),
             ("[::]:9090", "http://127.0.0.1:9090/"),
         ] {
-            assert_eq!(page_at(address.parse().unwrap()), page);
+            assert_eq!(page_at(address.parse().unwrap(), None), page);
         }
     }
 }

@@ -10,8 +10,9 @@ use vouch_core::verify;
 use super::{Failure, ForgetArgs, TrustArgs, output};
 use crate::client::ClientError;
 use crate::host::Host;
-use crate::known_clusters::{KnownClusters, KnownClustersError, is_loopback};
+use crate::known_clusters::{KnownClusters, KnownClustersError};
 use crate::link::LinkError;
+use crate::tls::is_loopback;
 
 /// What to trust of one server's cluster, and where it is from.
 #[derive(Debug, Clone)]

@@ -15,6 +15,7 @@ use thiserror::Error;
 use vouch_core::session::progress::CONNECT_DEADLINE;
 
 use crate::host::Host;
+use crate::tls::{self, ServerStream};
 
 /// Maximum size of a problem's text in bytes.
 const MAX_PROBLEM: usize = 64 << 10;
@@ -24,7 +25,7 @@ const MAX_DETAIL: usize = 600;
 /// A request to a server.
 #[derive(Debug, Clone)]
 pub struct HttpRequest {
-    /// The server, `host:port`.
+    /// The server, `host:port` or `https://host`.
     pub server: String,
     /// The method.
     pub method: Method,
@@ -135,14 +136,14 @@ impl HttpRequest {
     /// See [`HttpError`].
     pub async fn send(self, host: &Host) -> Result<Bytes, HttpError> {
         let server = || self.server.clone();
-        let connecting = host.timeout(CONNECT_DEADLINE, host.connect(&self.server)).await;
-        let io = connecting
+        let connecting = host.timeout(CONNECT_DEADLINE, tls::dial(host, &self.server)).await;
+        let ServerStream { io, authority, .. } = connecting
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(|error| HttpError::Connect { server: server(), error })?;
         let request = Request::builder()
             .method(self.method.clone())
             .uri(&self.path)
-            .header(header::HOST, &self.server)
+            .header(header::HOST, authority)
             .header(header::USER_AGENT, concat!("vouch/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(self.body.clone()))
             .map_err(|error| HttpError::Request { server: server(), error })?;

@@ -26,7 +26,7 @@ pub async fn accept_member(io: Box<dyn Io>, allowance: Allowance) -> Result<(Lin
         .await
         .map_err(|_| LinkError::Deadline { what: "ask for a WebSocket", after: HANDSHAKE_DEADLINE })?
         .map_err(LinkError::from)?;
-    Ok(split(host, socket, Some(meter)))
+    Ok(split(host, socket, None, Some(meter)))
 }
 
 /// Agrees to a member's request. Browsers send an origin: no page may talk to a member in a user's name.

@@ -10,7 +10,7 @@ use vouch_core::message::{Code, Failed, Message, MessageError, Stream};
 #[derive(Debug, Error)]
 pub enum LinkError {
     /// The connection could not be made.
-    #[error("cannot connect to {address}: {error}; is a server running there? start one with `vouch server`")]
+    #[error("cannot connect to {address}: {error}{}", start(error))]
     Connect {
         /// The server's address.
         address: String,
@@ -86,6 +86,14 @@ impl LinkError {
             }
         };
         Some(Failed::new(Stream::LINK, code, self.to_string()))
+    }
+}
+
+/// What to do if nobody listens.
+fn start(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => "; is a server running there? start one with `vouch server`",
+        _ => "",
     }
 }
 

@@ -38,7 +38,7 @@ async fn pair(host: &Host) -> (LinkHalves, LinkHalves) {
     let (one, other) = tokio::io::duplex(16 << 10);
     let one: Box<dyn Io> = Box::new(one);
     let dialled = WebSocketStream::from_raw_socket(one, Role::Client, Some(config(DIALLED_READ))).await;
-    (split(host.clone(), dialled, None), accepted(Box::new(other), allowance(host)).await)
+    (split(host.clone(), dialled, None, None), accepted(Box::new(other), None, allowance(host)).await)
 }
 
 /// How long `work` took, to the second, and what it gave.

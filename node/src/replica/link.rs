@@ -14,7 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use vouch_core::chain::EpochLink;
 use vouch_core::link::NodeKey;
-use vouch_core::message::{Code, Message};
+use vouch_core::message::{Code, Failed, Message};
 use vouch_core::statement::Stored;
 use vouch_node_core::replica::handshake::{Handshake, ProvenServer};
 use vouch_node_core::replica::link::{End, Input, MAX_REQUESTS, Moment, Output, READS_AT_ONCE, ReplicaLink};
@@ -90,12 +90,14 @@ async fn greet(
     let chain = context.identity.chain();
     let epoch = context.identity.epoch();
     let nonce = context.storage.host.random();
-    let (mut handshake, hello) = Handshake::begin(keys.node.node_key(), chain.as_ref(), nonce);
+    let exporter = reader.exporter();
+    let (mut handshake, hello) = Handshake::begin(keys.node.node_key(), chain.as_ref(), nonce, exporter);
     writer.send(hello.encode()).await?;
     let deadline = link::Handshake::begin(&context.storage.host);
     let server = loop {
         let message = reader.expect(handshake.awaits(), deadline).await?;
-        if let Some(server) = handshake.handle(&message).map_err(LinkError::Violation)? {
+        let handled = handshake.handle(&message).map_err(|failed| explained(failed, &message, exporter.is_some()));
+        if let Some(server) = handled? {
             break server;
         }
     };
@@ -113,6 +115,16 @@ async fn greet(
         writer.send(message.encode()).await?;
     }
     Ok((node_key, epoch, subscription))
+}
+
+/// Says what may be wrong if the server's proof is of another connection than this one.
+fn explained(failed: Failed, message: &Message, is_bound: bool) -> LinkError {
+    if !is_bound || !matches!(message, Message::Auth(_)) {
+        return LinkError::Violation(failed);
+    }
+    let detail =
+        format!("{}; if a proxy ends TLS on the way to the server, both need --no-tls-exporter", failed.detail);
+    LinkError::violation(failed.code, detail)
 }
 
 async fn serve(context: &Arc<LinkContext>, address: &str, opened: OpenedLink) -> LinkError {

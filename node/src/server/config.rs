@@ -10,6 +10,7 @@ use vouch_node_core::server::link_puts::UploadRate;
 use vouch_node_core::server::put::{Deadlines, PutPolicy};
 
 use super::origin::Origin;
+use crate::tls::CertificateFiles;
 
 /// The configuration of a server. Its limits bound the server's memory.
 #[derive(Debug, Clone)]
@@ -45,6 +46,10 @@ pub struct ServerConfig {
     pub upload_window: Duration,
     /// Maximum number of gets over HTTP in progress. Further ones are refused as busy.
     pub max_downloads: usize,
+    /// Certificate and key, if the port speaks TLS.
+    pub tls: Option<CertificateFiles>,
+    /// Whether replicas' links are bound to their TLS connections. Not if a proxy ends these.
+    pub binds_links: bool,
     /// Origins whose pages may put and get, in addition to the server's own.
     pub allowed_origins: Vec<Origin>,
     /// The deadlines of a put's phases.
@@ -72,6 +77,8 @@ impl ServerConfig {
             upload_rate: 1 << 10,
             upload_window: Duration::from_secs(30),
             max_downloads: 256,
+            tls: None,
+            binds_links: true,
             allowed_origins: Vec::new(),
             deadlines: Deadlines::default(),
             batching: BatchPolicy::default(),

@@ -43,6 +43,7 @@ use crate::host::net::{Io, Listener};
 use crate::host::tasks::{JoinSet, MissedTickBehavior};
 use crate::link::{self, LinkReader, LinkWriter};
 use crate::notices::Notice;
+use crate::tls::{Accepted, ServerTls};
 pub(super) use blob_context::BlobContext;
 pub(super) use certificates::CertificateContext;
 pub(super) use cluster::ClusterView;
@@ -69,6 +70,8 @@ pub(super) struct PortContext {
     pub(super) reports: Arc<ServerReports>,
     /// How long a connection may take no bytes while the server has some to send.
     pub(super) reader_silence: Duration,
+    /// If the port speaks TLS.
+    pub(super) tls: Option<Arc<ServerTls>>,
     pub(super) requests: RequestContext,
     pub(super) handshakes: HandshakeContext,
     pub(super) client_links: ClientLinkContext,
@@ -124,8 +127,22 @@ async fn connection(context: Arc<PortContext>, stream: Box<dyn Io>, place: Arc<C
     let mut stream = TimeoutStream::new(stream);
     // Evict a peer that does not read: otherwise it would hold the connection indefinitely.
     stream.set_write_timeout(Some(context.reader_silence));
+    let accepted = async {
+        let io: Box<dyn Io> = Box::new(Box::pin(stream));
+        match &context.tls {
+            Some(tls) => tls.accept(io).await.ok(),
+            None => Some(Accepted { io, exporter: None }),
+        }
+    };
+    let accepted = tokio::select! {
+        biased;
+        () = place.until_cut_off() => None,
+        accepted = accepted => accepted,
+    };
+    // The error is the peer's, and it got an alert.
+    let Some(Accepted { io, exporter }) = accepted else { return };
     let is_link = Arc::new(AtomicBool::new(false));
-    let stream = Watched { io: Box::pin(stream), connection: place.clone(), is_link: is_link.clone() };
+    let stream = Watched { io, connection: place.clone(), is_link: is_link.clone() };
     let (upgraded, mut upgrades) = mpsc::channel(1);
     let service = service_fn(|request| {
         let (context, upgraded, place) = (context.clone(), upgraded.clone(), place.clone());
@@ -148,7 +165,7 @@ async fn connection(context: Arc<PortContext>, stream: Box<dyn Io>, place: Arc<C
     {
         // From here on, the link records progress.
         is_link.store(true, Ordering::Relaxed);
-        let link = link::accepted(Box::new(TokioIo::new(io)), context.guard.allowance(&place)).await;
+        let link = link::accepted(Box::new(TokioIo::new(io)), exporter, context.guard.allowance(&place)).await;
         Box::pin(serve_link(&context, link, has_origin, place)).await;
     }
 }

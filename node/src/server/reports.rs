@@ -30,6 +30,8 @@ pub enum Event {
     LeftOut(String),
     /// A summary of the addresses that were limited.
     Limited(String),
+    /// The TLS certificate was replaced.
+    Certificate(String),
     /// A failure that no client caused.
     Trouble(String),
 }

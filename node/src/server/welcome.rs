@@ -18,6 +18,8 @@ use crate::notices::Notice;
 pub(super) struct HandshakeContext {
     pub(super) host: Host,
     pub(super) key: NodeSecretKey,
+    /// Whether replicas' links are bound to their TLS connections.
+    pub(super) binds_links: bool,
     pub(super) members: MemberLinks,
     pub(super) foundings: Arc<ServerFoundings>,
     pub(super) reports: Arc<ServerReports>,
@@ -67,7 +69,9 @@ pub(super) async fn welcome(
     let chain = context.members.chain();
     let cluster = chain.as_ref().map(|chain| chain.cluster());
     let own = Hello::new(Role::Server, cluster, context.key.node_key(), context.host.random()).knowing(chain.as_ref());
-    let transcript = Transcript::new(&hello, &own, None);
+    // A browser cannot know the exporter, so clients' links are never bound. Nothing depends on it: clients trust no server.
+    let exporter = reader.exporter().filter(|_| context.binds_links && hello.role == Role::Replica);
+    let transcript = Transcript::new(&hello, &own, exporter);
     let signature = context.key.sign(&transcript, Role::Server);
     let mut messages = vec![Message::Hello(own), Message::Auth(signature)];
     // A replica adopts a committee only with all its acceptances, so it gets the founding. A client has no use for acceptances.

@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { once } from "node:events";
+import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -86,8 +87,8 @@ class Node {
 
 /** One server and its replicas. */
 class Cluster {
-  constructor(folder, server) {
-    Object.assign(this, { folder, server, replicas: [] });
+  constructor(folder, server, authority) {
+    Object.assign(this, { folder, server, authority, replicas: [] });
   }
 
   /** `host:port` of the server. */
@@ -95,20 +96,36 @@ class Cluster {
     return /^listening on (\S+)\n/m.exec(this.server.log)?.[1];
   }
 
+  /** Over TLS, the certificate is for `localhost`. */
   get url() {
-    return `http://${this.address}/`;
+    return this.authority ? `https://localhost:${this.address.split(":").at(-1)}/` : `http://${this.address}/`;
   }
 
-  addReplica(name, address = this.address) {
-    const replica = new Node(this.folder, name, `replica-${this.replicas.length}`, ["replica", address, "--name", name]);
+  /** What commands are given to reach the server. */
+  get reachedBy() {
+    return this.authority ? [this.url, "--tls-ca", this.authority] : [this.address];
+  }
+
+  addReplica(name, address = this.reachedBy[0]) {
+    const more = this.reachedBy.slice(1);
+    const replica = new Node(this.folder, name, `replica-${this.replicas.length}`, ["replica", address, ...more, "--name", name]);
     replica.start();
     this.replicas.push(replica);
     return replica;
   }
 
+  /** The text at a path of the server. */
+  async text(path) {
+    const url = new URL(path, this.url);
+    if (!this.authority) return (await fetch(url)).text();
+    const answer = await new Promise((resolve, reject) => {
+      request(url, { ca: readFileSync(this.authority) }, resolve).on("error", reject).end();
+    });
+    return (await answer.toArray()).join("");
+  }
+
   async status() {
-    const response = await fetch(new URL("/v1/cluster", this.url));
-    return response.json();
+    return JSON.parse(await this.text("/v1/cluster"));
   }
 
   /** Waits until exactly these members are connected; by default, all that run. */
@@ -125,7 +142,7 @@ class Cluster {
   async startServer() {
     this.server.args[1] = this.address;
     this.server.start();
-    await until("the server answers", async () => (await fetch(new URL("/healthz", this.url))).ok);
+    await until("the server answers", async () => (await this.text("/healthz")) === "ok\n");
   }
 
   async stop() {
@@ -136,17 +153,20 @@ class Cluster {
 
 /**
  * Starts a server and replicas of these names, connected and founded as one committee. `via(address, name)` gives the address that a replica
- * dials instead of the server's.
+ * dials instead of the server's. `tls`: the server has a certificate for `localhost` and these names.
  */
-export async function startCluster({ names = ["replica-1", "replica-2", "replica-3", "replica-4"], serverArguments = [], via = (address) => address } = {}) {
+export async function startCluster({ names = ["replica-1", "replica-2", "replica-3", "replica-4"], serverArguments = [], via = (address) => address, tls } = {}) {
   const folder = temporaryFolder();
-  const server = new Node(folder, "server", "server", ["server", "127.0.0.1:0", "--replicas", `${names.length}`, ...serverArguments]);
-  const cluster = new Cluster(folder, server);
+  const file = (name) => join(folder, name);
+  if (tls) runProgram(folder, "certs", "dev", "localhost", ...tls, "--out", folder);
+  const secured = tls ? ["--tls-cert", file("server.pem"), "--tls-key", file("server.key")] : [];
+  const server = new Node(folder, "server", "server", ["server", "127.0.0.1:0", "--replicas", `${names.length}`, ...secured, ...serverArguments]);
+  const cluster = new Cluster(folder, server, tls && file("ca.pem"));
   server.start();
   await until("the server listens", () => cluster.address);
-  const page = await (await fetch(cluster.url)).text();
+  const page = await cluster.text("/");
   if (!page.includes("<script")) throw new Error(`${PROGRAM} was built without the page; run \`make build\``);
-  for (const name of names) cluster.addReplica(name, await via(cluster.address, name));
+  for (const name of names) cluster.addReplica(name, await via(cluster.reachedBy[0], name));
   await cluster.identity();
   await cluster.untilConnected();
   return cluster;

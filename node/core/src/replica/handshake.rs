@@ -9,6 +9,7 @@ use vouch_core::message::{Code, Failed, Message, Stream};
 #[derive(Debug)]
 pub struct Handshake {
     own: Hello,
+    exporter: Option<[u8; 32]>,
     stage: Stage,
 }
 
@@ -40,11 +41,17 @@ impl ProvenServer {
 
 impl Handshake {
     /// The handshake and the hello to send. `nonce` is fresh randomness: otherwise a recorded proof could be replayed.
-    /// `chain`: the committees of the replica's cluster, if it is in one.
-    pub fn begin(node_key: NodeKey, chain: Option<&CommitteeChain>, nonce: [u8; 32]) -> (Self, Message) {
+    /// `chain`: the committees of the replica's cluster, if it is in one. `exporter`: of the TLS connection, if there is one that no proxy ends:
+    /// both proofs are for this connection only.
+    pub fn begin(
+        node_key: NodeKey,
+        chain: Option<&CommitteeChain>,
+        nonce: [u8; 32],
+        exporter: Option<[u8; 32]>,
+    ) -> (Self, Message) {
         let cluster = chain.map(CommitteeChain::cluster);
         let own = Hello::new(Role::Replica, cluster, node_key, nonce).knowing(chain);
-        (Self { own, stage: Stage::AwaitHello }, Message::Hello(own))
+        (Self { own, exporter, stage: Stage::AwaitHello }, Message::Hello(own))
     }
 
     /// What the server must do next, for a timeout's text.
@@ -69,7 +76,7 @@ impl Handshake {
                     let detail = format!("this replica belongs to {ours}, the server serves {theirs}");
                     return refused(Code::AnotherCluster, detail);
                 }
-                self.stage = Stage::AwaitAuth(Box::new((*hello, Transcript::new(&self.own, hello, None))));
+                self.stage = Stage::AwaitAuth(Box::new((*hello, Transcript::new(&self.own, hello, self.exporter))));
                 Ok(None)
             }
             (Stage::AwaitHello, other) => {
@@ -114,7 +121,7 @@ mod tests {
     }
 
     fn begin(chain: Option<&CommitteeChain>) -> (Handshake, Hello) {
-        match Handshake::begin(key(1).node_key(), chain, [7; 32]) {
+        match Handshake::begin(key(1).node_key(), chain, [7; 32], None) {
             (handshake, Message::Hello(own)) => (handshake, own),
             (_, other) => panic!("{other:?}"),
         }

@@ -27,7 +27,8 @@ pub(super) enum Caller {
 }
 
 impl Caller {
-    pub(super) fn of(headers: &HeaderMap, allowed: &[Origin]) -> Self {
+    /// `is_tls`: whether the request came by TLS.
+    pub(super) fn of(headers: &HeaderMap, is_tls: bool, allowed: &[Origin]) -> Self {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let Some(value) = origins.next() else { return Self::Program };
         let foreign = || Self::Foreign(String::from_utf8_lossy(value.as_bytes()).chars().take(80).collect());
@@ -35,7 +36,7 @@ impl Caller {
         let Ok(origin) = text.parse::<Origin>() else { return foreign() };
         match () {
             () if allowed.contains(&origin) => Self::Allowed(value.clone()),
-            () if own(headers).is_some_and(|own| own == origin) => Self::Own,
+            () if own(headers, is_tls).is_some_and(|own| own == origin) => Self::Own,
             () => foreign(),
         }
     }
@@ -85,12 +86,15 @@ impl Caller {
     }
 }
 
-/// The origin of this server's own pages, from the request's `Host`. Only for an IP address or `localhost`: a page of evil.example can make
-/// its own name resolve to this server (DNS rebinding).
-fn own(headers: &HeaderMap) -> Option<Origin> {
+/// The origin of this server's own pages, from the request's `Host`. Without TLS, only for an IP address or `localhost`: a page of evil.example
+/// can make its own name resolve to this server (DNS rebinding). With TLS, the browser has seen that the server's certificate is for the name.
+fn own(headers: &HeaderMap, is_tls: bool) -> Option<Origin> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return None };
     let authority: Authority = host.to_str().ok()?.parse().ok()?;
+    if is_tls {
+        return format!("https://{authority}").parse().ok();
+    }
     let name = authority.host();
     let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let is_address = match address {
@@ -100,7 +104,6 @@ fn own(headers: &HeaderMap) -> Option<Origin> {
     if !is_address && !name.eq_ignore_ascii_case("localhost") {
         return None;
     }
-    // This port has no TLS: a page from https is from elsewhere.
     format!("http://{authority}").parse().ok()
 }
 
@@ -121,7 +124,7 @@ mod tests {
 
     fn caller(origin: &str, host: &str) -> Caller {
         let allowed = ["https://vouch.example".parse().unwrap(), "http://10.0.0.1:80".parse().unwrap()];
-        Caller::of(&headers(&[origin], &[host]), &allowed)
+        Caller::of(&headers(&[origin], &[host]), false, &allowed)
     }
 
     fn is_foreign(caller: &Caller) -> bool {
@@ -181,7 +184,20 @@ mod tests {
     }
 
     #[test]
-    fn a_host_name_is_never_the_servers_own() {
+    fn with_tls_the_certificate_shows_that_a_host_name_is_the_servers_own() {
+        let caller = |origin: &str, host: &str| Caller::of(&headers(&[origin], &[host]), true, &[]);
+        for host in ["vouch.example", "vouch.example:9090", "127.0.0.1:9090", "[::1]"] {
+            assert_eq!(caller(&format!("https://{host}"), host), Caller::Own, "{host}");
+            assert!(is_foreign(&caller(&format!("http://{host}"), host)), "without TLS: {host}");
+        }
+        assert_eq!(caller("https://vouch.example", "vouch.example:443"), Caller::Own);
+        for origin in ["https://evil.example", "https://vouch.example:9090", "https://a.vouch.example", "null"] {
+            assert!(is_foreign(&caller(origin, "vouch.example")), "{origin}");
+        }
+    }
+
+    #[test]
+    fn a_host_name_is_never_the_servers_own_without_tls() {
         for host in [
             "evil.example:9090",
             "evil.example",
@@ -213,15 +229,15 @@ mod tests {
             assert!(is_foreign(&caller(origin, "10.1.1.1")), "{origin}");
         }
         let null = ["null".parse().unwrap()];
-        assert_eq!(Caller::of(&headers(&["null"], &["a"]), &null), allowed("null"));
-        assert_eq!(Caller::of(&headers(&[], &["a"]), &[]), Caller::Program);
+        assert_eq!(Caller::of(&headers(&["null"], &["a"]), false, &null), allowed("null"));
+        assert_eq!(Caller::of(&headers(&[], &["a"]), false, &[]), Caller::Program);
     }
 
     #[test]
     fn a_repeated_header_is_foreign() {
         let own = "http://127.0.0.1";
-        assert!(is_foreign(&Caller::of(&headers(&[own, own], &["127.0.0.1"]), &[])));
-        assert!(is_foreign(&Caller::of(&headers(&[own], &["127.0.0.1", "127.0.0.1"]), &[])));
-        assert!(is_foreign(&Caller::of(&headers(&[own], &[]), &[])));
+        assert!(is_foreign(&Caller::of(&headers(&[own, own], &["127.0.0.1"]), false, &[])));
+        assert!(is_foreign(&Caller::of(&headers(&[own], &["127.0.0.1", "127.0.0.1"]), false, &[])));
+        assert!(is_foreign(&Caller::of(&headers(&[own], &[]), false, &[])));
     }
 }
