@@ -19,6 +19,7 @@ mod log;
 mod member_links;
 mod member_queues;
 mod origin;
+mod proxies;
 mod put_performer;
 mod replica_link;
 mod replica_requests;
@@ -70,6 +71,7 @@ pub use load::{ServerGauge, ServerLoad};
 use log::ServerLog;
 use member_links::MemberLinks;
 pub use origin::{Origin, OriginError};
+pub use proxies::{ProxyAddress, ProxyAddressError};
 use put_performer::PutService;
 use replica_link::ReplicaLinkContext;
 use reports::ServerReports;
@@ -291,7 +293,6 @@ impl ServerParts {
         RequestContext {
             host: self.host.clone(),
             allowed_origins: config.allowed_origins,
-            is_tls: self.tls.is_some(),
             puts,
             blobs: BlobContext {
                 core: self.core.clone(),

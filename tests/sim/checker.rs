@@ -166,6 +166,8 @@ pub struct Known {
     /// Replicas that started with a wrong clock and have not learned it yet. [`SETTLING`](crate::servers::SETTLING) gives them time to
     /// learn it from the others: in a real cluster a day, and here less than an outage.
     pub unaware: BTreeSet<Node>,
+    /// Servers that know the committee.
+    pub serving: BTreeSet<Node>,
     /// When the lying server last proposed a statement of this time about a blob to a replica, in seconds since 1970.
     pub proposed_by_liar: BTreeMap<(Node, u64, Digest), u64>,
     /// Gauges of the processes that run, or ran last.
@@ -199,6 +201,7 @@ impl Checker {
             asked_expiry: BTreeMap::new(),
             liar_key: None,
             unaware: BTreeSet::new(),
+            serving: BTreeSet::new(),
             proposed_by_liar: BTreeMap::new(),
             gauges: BTreeMap::new(),
             log: KnownLog::default(),

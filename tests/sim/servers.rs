@@ -45,7 +45,10 @@ pub async fn serve(host: &Host, node: Node, trace: Trace, checker: Checker) -> S
     let reporter = move |event: server::Event| {
         match &event {
             server::Event::Certified(certificate) => checker.certified(node, certificate),
-            server::Event::Formed(committee) | server::Event::NewEpoch(committee) => checker.adopted(committee),
+            server::Event::Formed(committee) | server::Event::NewEpoch(committee) => {
+                checker.known().serving.insert(node);
+                checker.adopted(committee);
+            }
             server::Event::Founding(text) => checker.founding_reported(node, text),
             _ => {}
         }
@@ -55,6 +58,9 @@ pub async fn serve(host: &Host, node: Node, trace: Trace, checker: Checker) -> S
         Ok(server) => server,
         Err(error) => return error.to_string(),
     };
+    if server.chain().is_some() {
+        known.known().serving.insert(node);
+    }
     known.known().gauges.insert(node, Gauge::Server(server.gauge()));
     let listener = match host.listen(&address(node)).await {
         Ok(listener) => listener,
@@ -81,8 +87,8 @@ pub async fn replicate(host: &Host, node: Node, trace: Trace, checker: Checker) 
     config.joins = shape.joiners().contains(&node);
     config.takes_joiners = true;
     if config.joins {
-        // It must not found the cluster.
-        while checker.cluster().is_none() {
+        // It must not found a cluster, not even with a server that does not know of this one yet.
+        while checker.known().serving.len() < shape.servers {
             host.sleep(Duration::from_secs(1)).await;
         }
     }

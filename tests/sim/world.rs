@@ -273,7 +273,11 @@ impl World {
             Event::Cut { from, to } => self.network.cut(from, to),
             Event::Reset { one, other } => self.network.reset(one, other),
             Event::Slow { node, milliseconds } => self.network.slow(node, milliseconds),
-            Event::Clock { node, seconds } => self.machines[node].set_clock_off(seconds),
+            Event::Clock { node, seconds } => {
+                if seconds == 0 || self.may_be_off(node) {
+                    self.machines[node].set_clock_off(seconds);
+                }
+            }
             Event::Space { node, is_full } => {
                 self.machines[node].disk.set_space(if is_full { 1 << 20 } else { 1 << 40 }, 1 << 40);
             }
@@ -281,6 +285,12 @@ impl World {
             Event::Ruin { pick } => self.ruin(pick),
             Event::Mend => self.network.mend(),
         }
+    }
+
+    /// Whether the clock of a replica may be wrong now. A committee that changes may shrink to two, which confirm each other's time.
+    fn may_be_off(&self, node: Node) -> bool {
+        let others = || self.shape.honest().filter(|other| *other != node);
+        self.shape.story == Story::OneCommittee || others().all(|other| !self.machines[other].is_clock_off())
     }
 
     /// A certified blob that is large enough to have files.

@@ -20,7 +20,7 @@ use super::operator_args::OperatorArgs;
 use super::store_option::StoreParser;
 use crate::expires::Expires;
 use crate::host::objects::StoreUrl;
-use crate::server::Origin;
+use crate::server::{Origin, ProxyAddress};
 use crate::tls::{ServerAddress, ServerAddressError};
 
 /// Certified storage: independent replicas store a file and sign for it; anyone can check their certificate.
@@ -107,6 +107,11 @@ pub(super) struct ServerArgs {
     /// Accept connections without TLS from other machines
     #[arg(long, conflicts_with = "tls_cert")]
     pub(super) insecure: bool,
+    /// Trust a proxy at this IP address, or in a range such as 10.0.0.0/24, to say for whom it passes on a request
+    /// (X-Forwarded-For) and whether that came by TLS (X-Forwarded-Proto): limits then count for each client, and the page works
+    /// under the proxy's name; may be repeated
+    #[arg(long = "trust-forwarded-from", value_name = "ADDRESS")]
+    pub(super) trusted_proxies: Vec<ProxyAddress>,
     /// Do not bind the links of replicas to their TLS connections, because a proxy ends these. Each replica needs the same option
     #[arg(long, requires = "tls_cert")]
     pub(super) no_tls_exporter: bool,

@@ -35,6 +35,7 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
     };
     config.allow_open = args.allow_open;
     config.allowed_origins = args.allowed_origins;
+    config.trusted_proxies = args.trusted_proxies;
     config.tls = tls;
     config.binds_links = !args.no_tls_exporter;
     let wanted = config.wanted.clone();

@@ -10,6 +10,7 @@ use vouch_node_core::server::link_puts::UploadRate;
 use vouch_node_core::server::put::{Deadlines, PutPolicy};
 
 use super::origin::Origin;
+use super::proxies::ProxyAddress;
 use crate::tls::CertificateFiles;
 
 /// The configuration of a server. Its limits bound the server's memory.
@@ -50,6 +51,8 @@ pub struct ServerConfig {
     pub tls: Option<CertificateFiles>,
     /// Whether replicas' links are bound to their TLS connections. Not if a proxy ends these.
     pub binds_links: bool,
+    /// Proxies that say for whom they pass on a request, in `X-Forwarded-For` and `X-Forwarded-Proto`.
+    pub trusted_proxies: Vec<ProxyAddress>,
     /// Origins whose pages may put and get, in addition to the server's own.
     pub allowed_origins: Vec<Origin>,
     /// The deadlines of a put's phases.
@@ -79,6 +82,7 @@ impl ServerConfig {
             max_downloads: 256,
             tls: None,
             binds_links: true,
+            trusted_proxies: Vec::new(),
             allowed_origins: Vec::new(),
             deadlines: Deadlines::default(),
             batching: BatchPolicy::default(),

@@ -4,10 +4,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hyper::header::HeaderMap;
 use vouch_core::message::MAX_CHUNK;
 use vouch_node_core::budgets::{AddressBuckets, LimitReport, PeerAddress};
 
 use super::config::ServerConfig;
+use super::proxies::{Forwarded, TrustedProxies};
 use crate::budgets::{Full, Party, Permit, Pool, Rules};
 use crate::host::{Host, resources};
 use crate::link::Allowance;
@@ -43,10 +45,12 @@ pub(crate) struct Guard {
     limits: Arc<Mutex<LimitReport>>,
     rate: u64,
     window: Duration,
+    proxies: TrustedProxies,
 }
 
 /// A connection, and the address that its budgets count for.
 pub(crate) struct Connection {
+    address: IpAddr,
     party: Arc<Party>,
     /// The connection's permit; `None` for a member, which is exempt.
     place: Mutex<Option<Permit>>,
@@ -90,15 +94,49 @@ impl Guard {
             limits,
             rate: config.upload_rate,
             window: config.upload_window,
+            proxies: TrustedProxies::new(config.trusted_proxies.clone()),
         }
     }
 
-    /// Admits a new connection, and evicts another one if necessary.
+    /// Admits a new connection, and evicts another one if necessary. One of a trusted proxy takes no place: its clients do.
     pub(super) fn accept(&self, address: IpAddr) -> Result<Arc<Connection>, Full> {
         let party = Party::new(address.into());
+        let place = match self.proxies.include(address) {
+            true => None,
+            false => Some(self.connections.claim(&party, 1)?),
+        };
+        Ok(self.connection(address, party, place))
+    }
+
+    /// Admits a client of a trusted proxy for as long as its request is served, and evicts another one if necessary.
+    fn accept_client(&self, address: IpAddr) -> Result<Arc<Connection>, Full> {
+        let party = Party::new(address.into());
         let place = self.connections.claim(&party, 1)?;
+        Ok(self.connection(address, party, Some(place)))
+    }
+
+    fn connection(&self, address: IpAddr, party: Arc<Party>, place: Option<Permit>) -> Arc<Connection> {
         let (connections, reads, messages) = (self.connections.clone(), self.reads.clone(), self.messages.clone());
-        Ok(Arc::new(Connection { party, place: Mutex::new(Some(place)), connections, reads, messages }))
+        Arc::new(Connection { address, party, place: Mutex::new(place), connections, reads, messages })
+    }
+
+    /// What a trusted proxy says about a request on this connection, and the place of the client: a new one if the request before was of
+    /// another client. `None` if the connection is of nobody whose word counts.
+    pub(super) fn forwarded(
+        &self,
+        accepted: &Connection,
+        before: &Arc<Connection>,
+        headers: &HeaderMap,
+    ) -> Option<Result<(Forwarded, Arc<Connection>), Full>> {
+        if !self.proxies.include(accepted.address) {
+            return None;
+        }
+        let forwarded = self.proxies.forwarded(headers);
+        // A proxy that does not name the client is itself one.
+        let client = forwarded.client.unwrap_or(accepted.address);
+        let is_same = before.address == client && !std::ptr::eq(accepted, &**before);
+        let place = if is_same { Ok(before.clone()) } else { self.accept_client(client) };
+        Some(place.map(|place| (forwarded, place)))
     }
 
     /// The limits of the link over a connection.

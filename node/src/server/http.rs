@@ -10,6 +10,7 @@ mod encoded_bundle;
 mod get;
 mod log;
 mod page;
+mod places;
 mod problem;
 mod put;
 mod ranges;
@@ -26,12 +27,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::mpsc;
 use tokio_io_timeout::TimeoutStream;
 use vouch_core::link::Role;
+use vouch_core::message::Code;
 
 use super::client_link::{self, ClientLinkContext};
 use super::guard::{self, Connection, Guard};
@@ -48,6 +52,9 @@ pub(super) use blob_context::BlobContext;
 pub(super) use certificates::CertificateContext;
 pub(super) use cluster::ClusterView;
 pub(super) use log::LogContext;
+use places::Places;
+use problem::Problem;
+use reply::Body;
 pub(super) use router::RequestContext;
 use upgrade::Upgrade;
 use watched::Watched;
@@ -142,11 +149,12 @@ async fn connection(context: Arc<PortContext>, stream: Box<dyn Io>, place: Arc<C
     // The error is the peer's, and it got an alert.
     let Some(Accepted { io, exporter }) = accepted else { return };
     let is_link = Arc::new(AtomicBool::new(false));
-    let stream = Watched { io, connection: place.clone(), is_link: is_link.clone() };
+    let places = Places::new(place.clone());
+    let stream = Watched { io, places: places.clone(), is_link: is_link.clone() };
     let (upgraded, mut upgrades) = mpsc::channel(1);
     let service = service_fn(|request| {
-        let (context, upgraded, place) = (context.clone(), upgraded.clone(), place.clone());
-        async move { Ok::<_, Infallible>(router::answer(&context.requests, request, &upgraded, place).await) }
+        let (context, upgraded, accepted, places) = (context.clone(), upgraded.clone(), place.clone(), places.clone());
+        async move { Ok::<_, Infallible>(answer(&context, request, &upgraded, &accepted, &places).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -156,18 +164,42 @@ async fn connection(context: Arc<PortContext>, stream: Box<dyn Io>, place: Arc<C
         .with_upgrades();
     tokio::select! {
         biased;
-        () = place.until_cut_off() => return,
+        () = places.until_cut_off() => return,
         // The error is the peer's: a malformed request or a lost connection. hyper has answered it if possible.
         _ = served => {}
     }
     if let Ok(Upgrade { on_upgrade, has_origin }) = upgrades.try_recv()
         && let Ok(io) = on_upgrade.await
     {
+        let place = places.current();
         // From here on, the link records progress.
         is_link.store(true, Ordering::Relaxed);
         let link = link::accepted(Box::new(TokioIo::new(io)), exporter, context.guard.allowance(&place)).await;
         Box::pin(serve_link(&context, link, has_origin, place)).await;
     }
+}
+
+/// Answers a request, for its client if a trusted proxy passed it on.
+async fn answer(
+    context: &PortContext,
+    request: Request<Incoming>,
+    upgraded: &mpsc::Sender<Upgrade>,
+    accepted: &Connection,
+    places: &Places,
+) -> Response<Body> {
+    let mut is_tls = context.tls.is_some();
+    match context.guard.forwarded(accepted, &places.current(), request.headers()) {
+        None => {}
+        Some(Ok((forwarded, place))) => {
+            is_tls |= forwarded.is_tls;
+            places.replace(place);
+        }
+        Some(Err(_)) => {
+            let detail = "too many connections; try again later";
+            return Problem::new(StatusCode::SERVICE_UNAVAILABLE, Code::Busy.slug(), detail).response();
+        }
+    }
+    router::answer(&context.requests, request, is_tls, upgraded, places.current()).await
 }
 
 /// Serves a link until it ends.

@@ -94,8 +94,6 @@ pub(in crate::server) struct RequestContext {
     pub(in crate::server) host: Host,
     /// Origins whose pages may put and get, in addition to the server's own.
     pub(in crate::server) allowed_origins: Vec<Origin>,
-    /// Whether requests come by TLS.
-    pub(in crate::server) is_tls: bool,
     pub(in crate::server) puts: Arc<PutService>,
     pub(in crate::server) blobs: BlobContext,
     pub(in crate::server) certificates: CertificateContext,
@@ -103,15 +101,16 @@ pub(in crate::server) struct RequestContext {
     pub(in crate::server) log: LogContext,
 }
 
-/// Answers a request. A failure is a response as well.
+/// Answers a request. A failure is a response as well. `is_tls`: whether the request came by TLS.
 pub(super) async fn answer(
     context: &RequestContext,
     request: Request<Incoming>,
+    is_tls: bool,
     upgraded: &mpsc::Sender<Upgrade>,
     connection: Arc<Connection>,
 ) -> Response<Body> {
     connection.progress();
-    let caller = Caller::of(request.headers(), context.is_tls, &context.allowed_origins);
+    let caller = Caller::of(request.headers(), is_tls, &context.allowed_origins);
     let is_for_programs = request.uri().path().starts_with("/v1/");
     let waits_for_continue = request.headers().contains_key(header::EXPECT);
     let (head, body) = request.into_parts();

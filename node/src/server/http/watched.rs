@@ -8,19 +8,19 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::server::guard::Connection;
+use super::places::Places;
 
 /// An HTTP connection. After an upgrade, the link records progress instead.
 pub(super) struct Watched<T> {
     pub(super) io: T,
-    pub(super) connection: Arc<Connection>,
+    pub(super) places: Places,
     pub(super) is_link: Arc<AtomicBool>,
 }
 
 impl<T> Watched<T> {
     fn note(&self, written: &Poll<io::Result<usize>>) {
         if matches!(written, Poll::Ready(Ok(1..))) && !self.is_link.load(Ordering::Relaxed) {
-            self.connection.progress();
+            self.places.current().progress();
         }
     }
 }
