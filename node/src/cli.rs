@@ -40,9 +40,8 @@ use clap::Parser;
 use serde_json::{Value, json};
 
 use crate::durable;
-use crate::host::Host;
 use crate::host::files::{self, Target};
-use crate::host::signals;
+use crate::host::{Host, resources, signals};
 use crate::tls::Dialing;
 use args::{
     Cli, ClientArgs, Command, CompareArgs, DemoArgs, ForgetArgs, GetArgs, InspectArgs, KeygenArgs, LogCommandArgs,
@@ -222,7 +221,9 @@ fn host(command: &Command) -> Result<Host, Failure> {
 }
 
 async fn run(command: Command) -> Result<u8, Failure> {
-    signals::survive_size_limits().map_err(|error| Failure::new(format_args!("cannot start: {error}")))?;
+    let cannot_start = |error| Failure::new(format_args!("cannot start: {error}"));
+    signals::survive_size_limits().map_err(cannot_start)?;
+    resources::forbid_core_dumps().map_err(cannot_start)?;
     let host = &host(&command)?;
     match command {
         Command::Server(args) => nodes::server(host, args).await,

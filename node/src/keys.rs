@@ -8,6 +8,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use vouch_core::bls::{BlsError, VoteSecretKey};
 use vouch_core::link::NodeSecretKey;
+use zeroize::Zeroizing;
 
 use crate::host::Host;
 use crate::host::disk::Disk;
@@ -22,6 +23,9 @@ const MODE: u32 = 0o600;
 /// The permission bits of everybody else.
 const OTHERS: u32 = 0o077;
 const DIGITS: usize = 64;
+
+/// A key's bytes, which are overwritten when they are not needed any more.
+type Secret = Zeroizing<[u8; 32]>;
 /// Maximum size that is read: more than a key needs, so that the error can name the size of a wrong file.
 const LIMIT: usize = 4096;
 
@@ -32,6 +36,16 @@ pub enum KeyError {
     #[error("{path}: expected a key that only its owner can read, got mode {mode:04o}; run: chmod 600 '{path}'")]
     Exposed {
         /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Others than the owner may enter the folder.
+    #[error(
+        "{path}: expected a folder that only its owner can enter, because it holds keys; got mode {mode:04o}; run: chmod 700 '{path}'"
+    )]
+    ExposedFolder {
+        /// The folder.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -84,7 +98,7 @@ impl ReplicaKeys {
     /// See [`KeyError`].
     pub fn open_or_create(host: &Host, folder: &Path) -> Result<Self, KeyError> {
         let bytes = read_or_create(host.disk(), folder, NODE_KEY, || {
-            let bytes = host.random();
+            let bytes = Secret::new(host.random());
             unused::mark(host.disk(), folder, &NodeSecretKey::from_bytes(&bytes).node_key())?;
             Ok(bytes)
         })?;
@@ -92,7 +106,7 @@ impl ReplicaKeys {
         let votes = VoteKeys::open_or_create(host, folder)?;
         let path = folder.join(VOTE_KEY);
         // There is always one.
-        let oldest = votes.oldest().map_or([0; 32], |oldest| oldest.secret.to_bytes());
+        let oldest = Secret::new(votes.oldest().map_or([0; 32], |oldest| oldest.secret.to_bytes()));
         Ok(Self { node, vote: read_vote_key(&path, &oldest)?, votes })
     }
 }
@@ -102,7 +116,7 @@ impl ReplicaKeys {
 /// # Errors
 /// See [`KeyError`].
 pub fn open_or_create_node_key(host: &Host, folder: &Path) -> Result<NodeSecretKey, KeyError> {
-    let bytes = read_or_create(host.disk(), folder, NODE_KEY, || Ok(host.random()))?;
+    let bytes = read_or_create(host.disk(), folder, NODE_KEY, || Ok(Secret::new(host.random())))?;
     Ok(NodeSecretKey::from_bytes(&bytes))
 }
 
@@ -114,19 +128,24 @@ fn read_or_create(
     disk: &dyn Disk,
     folder: &Path,
     name: &str,
-    make: impl FnOnce() -> Result<[u8; 32], KeyError>,
-) -> Result<[u8; 32], KeyError> {
+    make: impl FnOnce() -> Result<Secret, KeyError>,
+) -> Result<Secret, KeyError> {
+    let mode = disk.mode(folder)?;
+    if mode & OTHERS != 0 {
+        return Err(KeyError::ExposedFolder { path: folder.to_owned(), mode });
+    }
     let path = &folder.join(name);
     match disk.read(path, LIMIT) {
         Ok((text, mode)) => {
-            let bytes = parse(path, &text, mode)?;
+            let bytes = parse(path, &Zeroizing::new(text), mode)?;
             // The process that created it may have ended before its name was durable.
             disk.sync_folder(folder)?;
             Ok(bytes)
         }
         Err(FileError::NotFound { .. }) => {
             let bytes = make()?;
-            let line = format!("{}\n", base16ct::lower::encode_string(&bytes));
+            let digits = Zeroizing::new(base16ct::lower::encode_string(&*bytes));
+            let line = Zeroizing::new(format!("{}\n", *digits));
             // A node must never use a key that a loss of power may take away.
             disk.create_new_durably(path, line.as_bytes(), MODE)?;
             Ok(bytes)
@@ -135,7 +154,7 @@ fn read_or_create(
     }
 }
 
-fn parse(path: &Path, text: &[u8], mode: u32) -> Result<[u8; 32], KeyError> {
+fn parse(path: &Path, text: &[u8], mode: u32) -> Result<Secret, KeyError> {
     let path = || path.to_owned();
     if mode & OTHERS != 0 {
         return Err(KeyError::Exposed { path: path(), mode });
@@ -144,12 +163,12 @@ fn parse(path: &Path, text: &[u8], mode: u32) -> Result<[u8; 32], KeyError> {
     if digits.len() != DIGITS {
         return Err(KeyError::Size { path: path(), got: digits.len() });
     }
-    let mut bytes = [0; 32];
+    let mut bytes = Secret::new([0; 32]);
     let not_hex = |position| KeyError::NotHex { path: path(), position };
     if let Some(position) = digits.iter().position(|byte| !byte.is_ascii_hexdigit()) {
         return Err(not_hex(position));
     }
-    base16ct::mixed::decode(digits, &mut bytes).map_err(|_| not_hex(0))?;
+    base16ct::mixed::decode(digits, &mut *bytes).map_err(|_| not_hex(0))?;
     Ok(bytes)
 }
 
@@ -209,6 +228,18 @@ mod tests {
             let error = with_node_key(text.as_bytes(), mode);
             assert!(matches!(error, KeyError::Exposed { mode: got, .. } if got == mode));
             assert!(error.to_string().contains("chmod 600 '"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_others_can_enter_is_refused_before_a_key_is_made_or_read() {
+        for mode in [0o750, 0o705, 0o711, 0o755] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let error = open_or_create_node_key(&Host::system(), folder.path()).map(drop).unwrap_err();
+            assert!(matches!(error, KeyError::ExposedFolder { mode: got, .. } if got == mode), "{error}");
+            assert!(error.to_string().contains("chmod 700 '"), "{error}");
+            assert_eq!(Host::system().disk().list(folder.path()).unwrap(), [""; 0]);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Short form of each attack: one address attacks while another is served. `make soak` measures the cost (`figures.rs`).
 
 mod figures;
+mod over_tls;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

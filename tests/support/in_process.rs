@@ -105,6 +105,11 @@ impl InProcess {
         &self.address
     }
 
+    /// Reaches the server at another address from now on, where something passes on what is sent. The server must not be restarted after that.
+    pub fn reach_at(&mut self, address: String) {
+        self.address = address;
+    }
+
     /// The folder that holds all data folders.
     pub fn root(&self) -> &Path {
         self.root.path()

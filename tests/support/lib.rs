@@ -12,6 +12,7 @@ pub mod processes;
 pub mod proxy;
 pub mod raw_link;
 pub mod s3;
+pub mod tls_relay;
 pub mod wrong_clock;
 
 pub use vouch_fixture as committee;

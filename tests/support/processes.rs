@@ -77,6 +77,11 @@ impl Node {
         self.arguments.push(argument.into());
     }
 
+    /// Sets an environment variable, effective from the next start.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Its output over all restarts, without times and levels.
     pub fn log(&self) -> String {
         unstamped(&fs::read_to_string(&self.log).unwrap_or_default())

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use redb::StorageBackend;
@@ -103,6 +103,8 @@ pub trait Disk: Debug + Send + Sync {
     fn absolute(&self, path: &Path) -> Result<PathBuf, FileError>;
     /// Locks a file. Creates it if it does not exist. `None`: another holder has the lock.
     fn lock(&self, path: &Path) -> Result<Option<DiskLock>, FileError>;
+    /// The permission bits of a file or folder.
+    fn mode(&self, path: &Path) -> Result<u32, FileError>;
     /// The identity of the file or folder that a path leads to now.
     fn identity(&self, path: &Path) -> Result<FileIdentity, FileError>;
     /// The space of a folder's file system.
@@ -289,6 +291,11 @@ impl Disk for SystemDisk {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(FileError::new(path, Action::Lock, error)),
         }
+    }
+
+    fn mode(&self, path: &Path) -> Result<u32, FileError> {
+        let found = fs::metadata(path).map_err(|error| FileError::new(path, Action::Open, error))?;
+        Ok(found.permissions().mode() & 0o7777)
     }
 
     fn identity(&self, path: &Path) -> Result<FileIdentity, FileError> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vouch_core::bls::{Possession, VoteKey, VoteSecretKey};
 
-use super::{KeyError, VOTE_KEY, read_or_create, read_vote_key};
+use super::{KeyError, Secret, VOTE_KEY, read_or_create, read_vote_key};
 use crate::host::Host;
 
 /// A vote key with its proof of possession, which costs as much as a vote.
@@ -105,7 +105,8 @@ impl VoteKeys {
         let path = self.folder.join(&name);
         let bytes = read_or_create(self.host.disk(), &self.folder, &name, || {
             let value = |cause| KeyError::Value { path: path.clone(), cause };
-            Ok(VoteSecretKey::generate(&self.host.random()).map_err(value)?.to_bytes())
+            let seed = Secret::new(self.host.random());
+            Ok(Secret::new(VoteSecretKey::generate(&seed).map_err(value)?.to_bytes()))
         })?;
         let made = EpochVoteKey::new(read_vote_key(&path, &bytes)?);
         keys.insert(epoch, made.clone());

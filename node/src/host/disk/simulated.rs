@@ -191,6 +191,10 @@ impl Disk for SimulatedDisk {
         }
     }
 
+    fn mode(&self, _path: &Path) -> Result<u32, FileError> {
+        Ok(0o700)
+    }
+
     fn identity(&self, path: &Path) -> Result<FileIdentity, FileError> {
         let mut state = self.state();
         state.ask_identity(Action::Open, path)?;

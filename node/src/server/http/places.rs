@@ -2,38 +2,37 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
+use crate::latest::Latest;
 use crate::server::guard::Connection;
 
 /// The place of one connection.
 #[derive(Clone)]
-pub(super) struct Places(Arc<watch::Sender<Arc<Connection>>>);
+pub(super) struct Places(Arc<Latest<Arc<Connection>>>);
 
 impl Places {
     pub(super) fn new(accepted: Arc<Connection>) -> Self {
-        Self(Arc::new(watch::Sender::new(accepted)))
+        Self(Arc::new(Latest::new(accepted)))
     }
 
     /// The one that counts now.
     pub(super) fn current(&self) -> Arc<Connection> {
-        self.0.borrow().clone()
+        self.0.get()
     }
 
     /// Another client's request begins. The place of the one before is given up.
     pub(super) fn replace(&self, client: Arc<Connection>) {
-        self.0.send_replace(client);
+        self.0.replace(client);
     }
 
     /// Completes when the one that counts then is evicted.
     pub(super) async fn until_cut_off(&self) {
-        let mut places = self.0.subscribe();
+        let mut places = self.0.follow();
         loop {
-            let current = places.borrow_and_update().clone();
+            let current = places.see();
             tokio::select! {
                 biased;
                 () = current.until_cut_off() => return,
-                // The sender lives as long as this.
+                // It is not closed, because this has a handle to it.
                 _ = places.changed() => {}
             }
         }
