@@ -217,7 +217,7 @@ fn host(command: &Command) -> Result<Host, Failure> {
     if matches!(command, Command::Replica(args) if !args.no_tls_exporter) {
         dialing = dialing.binding_links();
     }
-    Ok(host.dialling(dialing))
+    Ok(host.with_dialing(dialing))
 }
 
 async fn run(command: Command) -> Result<u8, Failure> {

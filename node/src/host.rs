@@ -59,7 +59,7 @@ impl Host {
     }
 
     /// The same host, which dials servers in this way.
-    pub fn dialling(&self, dialing: Dialing) -> Self {
+    pub fn with_dialing(&self, dialing: Dialing) -> Self {
         Self(self.0.clone(), Arc::new(dialing))
     }
 

@@ -59,7 +59,7 @@ impl Secured {
     fn host(&self) -> Host {
         let host = Host::system();
         let dialing = Dialing::default().trusting(host.disk(), self.authority().as_ref()).unwrap();
-        host.dialling(dialing)
+        host.with_dialing(dialing)
     }
 
     fn add_replica(&mut self, number: usize, dialled: &str, more: &[&str]) {

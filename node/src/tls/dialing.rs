@@ -191,11 +191,11 @@ mod tests {
         let authority = folder.path().join("ca.pem");
         let trusting = || Dialing::default().trusting(host.disk(), &authority).unwrap();
         let (address, accepted) = accepting(&host, ServerTls::open(&host, files.clone()).unwrap()).await;
-        let stream = dial(&host.dialling(trusting().binding_links()), &address).await.unwrap();
+        let stream = dial(&host.with_dialing(trusting().binding_links()), &address).await.unwrap();
         assert!(stream.exporter.is_some());
         assert_eq!(stream.exporter, accepted.await.unwrap());
         let (address, accepted) = accepting(&host, ServerTls::open(&host, files).unwrap()).await;
-        let stream = dial(&host.dialling(trusting()), &address).await.unwrap();
+        let stream = dial(&host.with_dialing(trusting()), &address).await.unwrap();
         assert!(stream.exporter.is_none() && accepted.await.unwrap().is_some());
     }
 
@@ -206,7 +206,7 @@ mod tests {
             ServerTls::open(&host, files(&host, folder.path(), &["localhost"])).unwrap().only(&rustls::version::TLS12);
         let (address, _task) = accepting(&host, tls).await;
         let dialing = Dialing::default().trusting(host.disk(), &folder.path().join("ca.pem")).unwrap();
-        let error = dial(&host.dialling(dialing.binding_links()), &address).await.map(drop).unwrap_err();
+        let error = dial(&host.with_dialing(dialing.binding_links()), &address).await.map(drop).unwrap_err();
         assert!(error.to_string().contains("ProtocolVersion"), "{error}");
     }
 
@@ -221,7 +221,7 @@ mod tests {
             let tls = ServerTls::open(&host, files(&host, folder.path(), &names)).unwrap();
             let (address, _task) = accepting(&host, tls).await;
             let dialing = Dialing::default().trusting(host.disk(), &authority_of(authority)).unwrap();
-            let error = dial(&host.dialling(dialing), &address).await.map(drop).unwrap_err();
+            let error = dial(&host.with_dialing(dialing), &address).await.map(drop).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
         }
     }
@@ -236,7 +236,7 @@ mod tests {
         let refused = dial(&host, "localhost:1").await.map(drop).unwrap_err();
         assert_ne!(refused.kind(), io::ErrorKind::PermissionDenied);
         // It is dialled: the system says that nobody listens on that port of this machine's own address.
-        let allowing = host.dialling(Dialing::default().allowing_plain());
+        let allowing = host.with_dialing(Dialing::default().allowing_plain());
         let error = dial(&allowing, "0.0.0.0:1").await.map(drop).unwrap_err();
         assert_ne!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
         assert_eq!(dial(&host, "0.0.0.0:1").await.map(drop).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
