@@ -172,6 +172,15 @@ fn parse(path: &Path, text: &[u8], mode: u32) -> Result<Secret, KeyError> {
     Ok(bytes)
 }
 
+/// A folder that keys can be in.
+#[cfg(test)]
+pub(crate) fn private_folder() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mode = std::fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new().permissions(mode).tempdir().expect("a folder")
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -180,7 +189,7 @@ mod tests {
     use super::*;
 
     fn with_node_key(text: &[u8], mode: u32) -> KeyError {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private_folder();
         let path = folder.path().join(NODE_KEY);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
@@ -192,7 +201,7 @@ mod tests {
 
     #[test]
     fn keys_are_created_once_and_found_again() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private_folder();
         let made = ReplicaKeys::open_or_create(&Host::system(), folder.path()).unwrap();
         let found = ReplicaKeys::open_or_create(&Host::system(), folder.path()).unwrap();
         assert_eq!(made.node.node_key(), found.node.node_key());
@@ -203,14 +212,14 @@ mod tests {
 
     #[test]
     fn a_server_creates_only_a_node_key() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private_folder();
         open_or_create_node_key(&Host::system(), folder.path()).unwrap();
         assert_eq!(Host::system().disk().list(folder.path()).unwrap(), [NODE_KEY]);
     }
 
     #[test]
     fn the_files_have_one_line_and_only_the_owner_can_read_them() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private_folder();
         ReplicaKeys::open_or_create(&Host::system(), folder.path()).unwrap();
         assert_eq!(Host::system().disk().list(folder.path()).unwrap(), [unused::UNUSED, NODE_KEY, VOTE_KEY]);
         for name in [NODE_KEY, VOTE_KEY] {
@@ -234,7 +243,7 @@ mod tests {
     #[test]
     fn a_folder_that_others_can_enter_is_refused_before_a_key_is_made_or_read() {
         for mode in [0o750, 0o705, 0o711, 0o755] {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = private_folder();
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
             let error = open_or_create_node_key(&Host::system(), folder.path()).map(drop).unwrap_err();
             assert!(matches!(error, KeyError::ExposedFolder { mode: got, .. } if got == mode), "{error}");
@@ -261,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_vote_key_must_be_below_the_group_order() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private_folder();
         let path = folder.path().join(VOTE_KEY);
         Host::system().disk().create_new_durably(&path, &[b'f'; 64], MODE).unwrap();
         let error = ReplicaKeys::open_or_create(&Host::system(), folder.path()).unwrap_err();

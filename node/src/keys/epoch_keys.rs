@@ -140,6 +140,7 @@ impl VoteKeys {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::private_folder;
     use super::*;
 
     fn opened(folder: &Path) -> VoteKeys {
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_key_for_an_epoch_is_made_once_and_found_again() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private_folder();
         let keys = opened(folder.path());
         let made = keys.create(3).unwrap();
         assert_eq!(keys.create(3).unwrap().secret.vote_key(), made.secret.vote_key());
@@ -179,7 +180,7 @@ mod tests {
 
     #[test]
     fn old_keys_are_erased_unless_a_later_committee_names_them() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private_folder();
         let keys = opened(folder.path());
         let kept = keys.create(1).unwrap().secret.vote_key();
         keys.create(2).unwrap();

@@ -324,6 +324,7 @@ mod tests {
 
     use super::*;
     use crate::host::disk::SystemDisk;
+    use crate::keys::private_folder;
 
     /// A founding of this replica and another one. The other replica has accepted it only `with_the_other`.
     fn founding(keys: &ReplicaKeys, with_the_other: bool) -> Founding {
@@ -339,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_folder_of_an_earlier_release_accepts_its_own_committee_and_stays_founded() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private_folder();
         let keys = Identity::open(&Host::system(), folder.path()).unwrap().keys;
         committee_file::save(&SystemDisk, folder.path(), founding(&keys, false).committee()).unwrap();
         for _ in 0..2 {
@@ -353,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_crash_between_the_two_files_of_a_founding_loses_nothing() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private_folder();
         let keys = Identity::open(&Host::system(), folder.path()).unwrap().keys;
         save(&SystemDisk, folder.path(), &ReplicaRecord::default().with(founding(&keys, false)), None).unwrap();
         assert!(Identity::open(&Host::system(), folder.path()).unwrap().chain.is_none(), "one acceptance is missing");
@@ -365,7 +366,7 @@ mod tests {
     #[test]
     fn missing_or_wrong_keys_are_refused_and_the_error_says_what_to_do() {
         for is_founded in [true, false] {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = private_folder();
             let keys = Identity::open(&Host::system(), folder.path()).unwrap().keys;
             save(&SystemDisk, folder.path(), &ReplicaRecord::default().with(founding(&keys, is_founded)), None)
                 .unwrap();
@@ -391,7 +392,7 @@ mod tests {
 
     #[test]
     fn an_abandoned_founding_is_moved_aside_with_its_keys() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private_folder();
         let keys = Identity::open(&Host::system(), folder.path()).unwrap().keys;
         assert_eq!(abandon(&SystemDisk, folder.path()).unwrap(), None, "nothing was accepted");
         save(&SystemDisk, folder.path(), &ReplicaRecord::default().with(founding(&keys, false)), None).unwrap();
@@ -415,7 +416,7 @@ mod tests {
 
     #[test]
     fn a_record_that_is_damaged_or_of_another_committee_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private_folder();
         let keys = Identity::open(&Host::system(), folder.path()).unwrap().keys;
         let mut bytes = ReplicaRecord::default().with(founding(&keys, false)).encode();
         let last = bytes.len() - 1;
@@ -444,7 +445,7 @@ mod tests {
 
     #[test]
     fn a_member_of_the_current_committee_needs_its_key_and_no_earlier_one() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private_folder();
         let epochs = changed(folder.path(), true);
         let opened = || Identity::open(&Host::system(), folder.path());
         let chain = opened().unwrap().chain.unwrap();
@@ -469,7 +470,7 @@ mod tests {
 
     #[test]
     fn a_replica_that_left_or_never_was_a_member_is_a_standby() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private_folder();
         let epochs = changed(folder.path(), false);
         for name in ["vote.key", "vote-1.key"] {
             std::fs::remove_file(folder.path().join(name)).unwrap();
@@ -477,12 +478,12 @@ mod tests {
         let left = Identity::open(&Host::system(), folder.path()).unwrap();
         assert_eq!(left.chain.unwrap().current().record().epoch(), 2);
         // A replica that follows the cluster before a later committee names it.
-        let follower = tempfile::tempdir().unwrap();
+        let follower = private_folder();
         Identity::open(&Host::system(), follower.path()).unwrap();
         save(&SystemDisk, follower.path(), &ReplicaRecord::default(), Some(epochs.chain.first())).unwrap();
         let opened = Identity::open(&Host::system(), follower.path()).unwrap();
         assert!(opened.record.accepted().is_none() && opened.chain.is_some());
-        let stranger = tempfile::tempdir().unwrap();
+        let stranger = private_folder();
         Identity::open(&Host::system(), stranger.path()).unwrap();
         committee_file::save(&SystemDisk, stranger.path(), epochs.chain.first()).unwrap();
         epoch_files::save(&SystemDisk, stranger.path(), &epochs.chain, 0).unwrap();

@@ -160,6 +160,7 @@ mod tests {
     use vouch_fixture::{ISSUED, TestCommittee, TestEpochs, node_key};
 
     use super::*;
+    use crate::keys::private_folder;
 
     /// A replica in a folder, and a cluster of it and another one, which goes on without it after epoch 1.
     fn world(folder: &Path) -> (Arc<OwnIdentity>, TestEpochs) {
@@ -180,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_epoch_uses_the_key_that_its_committee_names() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private_folder();
         let (identity, epochs) = world(folder.path());
         let names = |identity: &OwnIdentity, epoch| identity.vote_key(epoch).map(|key| key.vote_key());
         assert_eq!(names(&identity, 0), Some(identity.keys.vote.vote_key()));
@@ -200,7 +201,7 @@ mod tests {
 
     #[tokio::test]
     async fn epochs_are_durable_and_only_a_chain_is_followed() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private_folder();
         let (identity, mut epochs) = world(folder.path());
         assert!(identity.extend(epochs.chain.links(1).collect()).await.unwrap());
         assert!(!identity.extend(epochs.chain.links(1).collect()).await.unwrap(), "known");
