@@ -1,5 +1,6 @@
 //! Clusters whose committee has changed. The changes are made up: the test has the keys of all members.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ impl ChangedCluster {
         let mut cluster = InProcess::start(0).await;
         let host = Host::system();
         let keys = (0..5).map(|number| {
-            std::fs::create_dir(cluster.folder(number)).unwrap();
+            std::fs::DirBuilder::new().mode(0o700).create(cluster.folder(number)).unwrap();
             let keys = ReplicaKeys::open_or_create(&host, &cluster.folder(number)).unwrap();
             // A running replica reads no key that somebody else made.
             (1..=3).for_each(|epoch| drop(keys.votes.create(epoch).unwrap()));

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use crate::nodes::{Cluster, Node};
@@ -156,7 +156,7 @@ fn data_folder_in_use_is_refused() {
 }
 
 fn key_file(folder: &Path, name: &str, text: &str, mode: u32) {
-    fs::create_dir_all(folder.join("keys")).unwrap();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join("keys")).unwrap();
     let path = folder.join("keys").join(name);
     fs::write(&path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
