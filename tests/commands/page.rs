@@ -30,7 +30,7 @@ fn server_prints_its_page_with_the_identity() {
 
     // a restarted server with a committee prints the identity at once
     server.kill();
-    let mut again = Node::start(folder, &["server", "0.0.0.0:0"]);
+    let mut again = Node::start(folder, &["server", "0.0.0.0:0", "--insecure"]);
     let page = again.line_with("page http://");
     let port = lines(&again.log(), "listening on 0.0.0.0:")[0].replace("listening on 0.0.0.0:", "");
     assert_eq!(page, format!("page http://127.0.0.1:{port}/#cluster={identity}"));
