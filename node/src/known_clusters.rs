@@ -19,6 +19,7 @@ use vouch_core::session::{SessionError, check_pinned};
 use crate::host::Host;
 use crate::host::disk::DiskLock;
 use crate::host::files::FileError;
+use crate::tls::ServerAddress;
 
 /// Maximum size of the file in bytes.
 const MAX_SIZE: usize = 1 << 20;
@@ -69,7 +70,9 @@ impl Record {
     /// `None` if the line has another form.
     fn parse(line: &str) -> Option<Self> {
         let mut fields = line.split_whitespace();
-        let (address, identity) = (fields.next()?.to_owned(), fields.next()?.parse().ok()?);
+        let (address, identity) = (fields.next()?, fields.next()?.parse().ok()?);
+        // Earlier versions recorded an address as it was typed. Under another text, its identity would be forgotten.
+        let address = address.parse().map_or_else(|_| address.to_owned(), |address: ServerAddress| address.to_string());
         let newest = match fields.next() {
             Some(checkpoint) => Some(checkpoint.parse().ok()?),
             None => None,

@@ -7,21 +7,25 @@ mod dialing;
 mod server_address;
 mod serving;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::{ConnectionCommon, ProtocolVersion};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
+use crate::host::disk::Disk;
 use crate::host::files::FileError;
 pub use dev_certificates::{DevCertificates, create_dev_certificates};
 pub use dialing::{Dialing, ServerStream, dial};
-pub use server_address::{ServerAddress, ServerAddressError, is_loopback};
+pub use server_address::{ServerAddress, ServerAddressError, is_loopback, is_loopback_host};
 pub use serving::{Accepted, CertificateFiles, ServerTls};
 
 /// Maximum size of a file of certificates or of a key in bytes.
 const MAX_FILE: usize = 1 << 20;
+/// Permission bits of others than owner and group: tools for certificates give a group of their own access.
+const STRANGERS: u32 = 0o007;
 /// The label of the exporter that replicas' links are bound to (RFC 5705).
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-vouch-link-v1";
 
@@ -81,6 +85,16 @@ pub enum TlsError {
     /// Another failure of the library.
     #[error("TLS: {0}")]
     Library(String),
+}
+
+/// Reads the file of a private key.
+fn read_key(disk: &dyn Disk, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    let (key, mode) = disk.read(path, MAX_FILE)?;
+    let key = Zeroizing::new(key);
+    match mode & STRANGERS {
+        0 => Ok(key),
+        _ => Err(TlsError::Readable { path: path.to_owned(), mode }),
+    }
 }
 
 fn provider() -> Arc<CryptoProvider> {

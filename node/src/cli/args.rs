@@ -129,7 +129,7 @@ pub(super) struct ReplicaArgs {
     pub(super) servers: Vec<String>,
     #[command(flatten)]
     pub(super) transport: TransportArgs,
-    /// Do not bind links to their TLS connections, because a proxy ends these on the way to the server. Whoever runs the proxy can
+    /// Do not bind links to their TLS connections, because a proxy ends these on the way to the server. The operator of the proxy can
     /// then act as this replica towards the server. The server needs the same option, unless it has no TLS
     #[arg(long)]
     pub(super) no_tls_exporter: bool,

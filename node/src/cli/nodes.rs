@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::host::objects::Credentials;
 use crate::replica::{self, Data, Replica, ReplicaConfig};
 use crate::server::{self, Server, WantedCommittee};
-use crate::tls::{CertificateFiles, ServerTls, is_loopback};
+use crate::tls::{CertificateFiles, ServerTls, is_loopback, is_loopback_host};
 
 pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure> {
     log_lines::start(args.log.log_format)?;
@@ -86,10 +86,9 @@ fn print_committee(committee: &Committee, page: &str) {
     output::line(format_args!("page {}", page_of(page, committee.cluster())));
 }
 
-/// Whether only this machine reaches an address to listen on.
+/// Whether only this machine reaches an address to listen on, `HOST:PORT`.
 fn is_on_this_machine(address: &str) -> bool {
-    // Port 0 is none that can be dialled.
-    is_loopback(&address.replace(":0", ":1"))
+    address.rsplit_once(':').is_some_and(|(host, _)| is_loopback_host(host))
 }
 
 /// The address of a server that listens on `address`, for a client on this machine. With TLS, under a name of the certificate if it has one.
@@ -213,6 +212,19 @@ mod tests {
         let own = addresses(&["127.0.0.1:9090", "127.8.0.1:1", "[::1]:9090", "localhost:9090"]);
         let mixed = addresses(&["127.0.0.1:9090", "10.0.0.1:9090"]);
         assert!(are_all_on_loopback(&own) && !are_all_on_loopback(&mixed));
+    }
+
+    #[test]
+    fn only_a_loopback_address_needs_no_tls_to_listen_on() {
+        for address in ["127.0.0.1:0", "127.0.0.1:9090", "127.8.0.1:1", "[::1]:0", "localhost:0", "LOCALHOST:9090"] {
+            assert!(is_on_this_machine(address), "{address}");
+        }
+        // `[::0]` are all addresses.
+        for address in
+            ["0.0.0.0:0", "[::]:0", "[::0]:0", "[::0]:9090", "10.0.0.1:0", "[2001:db8:0::1]:0", "a.example:1"]
+        {
+            assert!(!is_on_this_machine(address), "{address}");
+        }
     }
 
     #[test]

@@ -38,6 +38,14 @@ async fn first_contact_is_recorded_and_later_compared() {
     assert_eq!(known.identity("host:1").unwrap(), None);
 }
 
+#[test]
+fn an_address_is_found_however_it_was_typed_when_it_was_recorded() {
+    let one = ClusterId([1; 32]);
+    let (_folder, known) = file(&format!("Vouch.Example:09090 {one}\nno-address {one}\n"));
+    assert_eq!(known.identity("vouch.example:9090").unwrap(), Some(one));
+    assert_eq!(known.identity("no-address").unwrap(), Some(one));
+}
+
 #[tokio::test]
 async fn both_forms_of_a_line_are_read() {
     let (one, other) = (ClusterId([1; 32]), ClusterId([2; 32]));

@@ -134,6 +134,7 @@ impl Guard {
         let forwarded = self.proxies.forwarded(headers);
         // A proxy that does not name the client is itself one.
         let client = forwarded.client.unwrap_or(accepted.address);
+        // The accepted connection itself has no place that counts.
         let is_same = before.address == client && !std::ptr::eq(accepted, &**before);
         let place = if is_same { Ok(before.clone()) } else { self.accept_client(client) };
         Some(place.map(|place| (forwarded, place)))

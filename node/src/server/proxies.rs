@@ -71,7 +71,7 @@ impl TrustedProxies {
         };
         let mut client = None;
         for part in last_first(FORWARDED_FOR) {
-            // Whoever is behind something that is no address is unknown.
+            // The addresses before a malformed one say nothing: the client may have made them up.
             let Some(address) = address_in(part) else { break };
             client = Some(address);
             if !self.include(address) {

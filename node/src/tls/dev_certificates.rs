@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
-use super::{MAX_FILE, TlsError};
+use super::{TlsError, read_key};
 use crate::host::Host;
 use crate::host::files::FileError;
 
@@ -23,7 +23,7 @@ const BEFORE: Duration = Duration::days(1);
 /// The files of a server's certificate, and of the authority that issued it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DevCertificates {
-    /// The authority's certificate: whoever dials the server trusts it.
+    /// The authority's certificate, for all clients and replicas of the server.
     pub authority: PathBuf,
     /// The authority's key. The machines of servers do not need it.
     pub authority_key: PathBuf,
@@ -54,7 +54,7 @@ pub fn create_dev_certificates(host: &Host, folder: &Path, names: &[String]) -> 
     let now = OffsetDateTime::from_unix_timestamp(i64::try_from(host.unix_seconds()).unwrap_or(i64::MAX));
     let now = now.map_err(|error| TlsError::Library(error.to_string()))?;
     let authority_key = match files.is_known {
-        true => read_key(host, &files.authority_key)?,
+        true => key_pair(host, &files.authority_key)?,
         false => KeyPair::generate().map_err(library)?,
     };
     let authority = authority_of(&authority_key, now);
@@ -89,8 +89,8 @@ fn authority_of(key: &KeyPair, now: OffsetDateTime) -> CertificateParams {
     authority
 }
 
-fn read_key(host: &Host, path: &Path) -> Result<KeyPair, TlsError> {
-    let text = Zeroizing::new(host.disk().read_all(path, MAX_FILE)?);
+fn key_pair(host: &Host, path: &Path) -> Result<KeyPair, TlsError> {
+    let text = read_key(host.disk(), path)?;
     let damaged = |got: String| TlsError::Pem { path: path.to_owned(), expected: "a private key", got };
     let text = std::str::from_utf8(&text).map_err(|error| damaged(error.to_string()))?;
     KeyPair::from_pem(text).map_err(|error| damaged(error.to_string()))
@@ -107,6 +107,8 @@ fn library(error: rcgen::Error) -> TlsError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -122,6 +124,11 @@ mod tests {
         for name in ["", "a b", "a/b", "https://a", "*"] {
             assert!(matches!(create(name), Err(TlsError::Name(_))), "{name:?}");
         }
+        let mode =
+            |bits| std::fs::set_permissions(&first.authority_key, std::fs::Permissions::from_mode(bits)).unwrap();
+        mode(0o644);
+        assert!(matches!(create("localhost"), Err(TlsError::Readable { .. })));
+        mode(0o600);
         std::fs::write(&first.authority_key, "nothing").unwrap();
         assert!(matches!(create("localhost"), Err(TlsError::Pem { .. })));
     }

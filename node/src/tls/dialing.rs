@@ -74,7 +74,7 @@ impl Dialing {
             None => of_system()?,
         };
         let versions = if self.binds_links { ONLY_TLS_1_3 } else { rustls::DEFAULT_VERSIONS };
-        let config = ClientConfig::builder_with_details(provider(), Arc::new(HostTime(host.clone())))
+        let config = ClientConfig::builder_with_details(provider(), Arc::new(HostTime::of(host)))
             .with_protocol_versions(versions)
             .map_err(|error| TlsError::Library(error.to_string()))?
             .with_root_certificates(authorities)

@@ -31,7 +31,7 @@ impl ServerAddress {
 
     /// Whether the server is on this machine. A name is not resolved: it could be another machine's tomorrow.
     pub fn is_loopback(&self) -> bool {
-        self.host == "localhost" || self.name().parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        is_loopback_host(&self.host)
     }
 
     /// `HOST:PORT`, to connect to.
@@ -41,11 +41,22 @@ impl ServerAddress {
 
     /// The name or IP address that the server's certificate must be for.
     pub fn name(&self) -> &str {
-        self.host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&self.host)
+        without_brackets(&self.host)
     }
 }
 
-/// Whether an address is of a server on this machine.
+/// A host's name or IP address. URLs have brackets around IPv6 addresses.
+fn without_brackets(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
+}
+
+/// Whether a host, as it stands before the port of an address, is this machine.
+pub fn is_loopback_host(host: &str) -> bool {
+    let name = without_brackets(host);
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether an address is of a server on this machine. Nobody can intercept a connection to it.
 pub fn is_loopback(address: &str) -> bool {
     address.parse::<ServerAddress>().is_ok_and(|address| address.is_loopback())
 }

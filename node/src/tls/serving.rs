@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -17,13 +17,11 @@ use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
 use super::clock::HostTime;
-use super::{Exporter, MAX_FILE, TlsError, exporter, provider};
+use super::{Exporter, MAX_FILE, TlsError, exporter, provider, read_key};
 use crate::host::Host;
 use crate::host::net::Io;
 use crate::link::HANDSHAKE_DEADLINE;
 
-/// Permission bits of others than owner and group: tools for certificates give a group of their own access.
-const STRANGERS: u32 = 0o007;
 /// The first byte of TLS: the record type of a handshake.
 const HANDSHAKE: u8 = 0x16;
 /// How long an end without TLS may take to read why it is refused.
@@ -50,12 +48,7 @@ struct Content {
 impl CertificateFiles {
     fn read(&self, host: &Host) -> Result<Content, TlsError> {
         let certificate = host.disk().read_all(&self.certificate, MAX_FILE)?;
-        let (key, mode) = host.disk().read(&self.key, MAX_FILE)?;
-        let key = Zeroizing::new(key);
-        if mode & STRANGERS != 0 {
-            return Err(TlsError::Readable { path: self.key.clone(), mode });
-        }
-        Ok(Content { certificate, key })
+        Ok(Content { certificate, key: read_key(host.disk(), &self.key)? })
     }
 
     fn parse(&self, content: &Content) -> Result<CertifiedKey, TlsError> {
@@ -112,7 +105,7 @@ pub struct ServerTls {
     files: CertificateFiles,
     config: Arc<ServerConfig>,
     presented: Arc<Presented>,
-    content: std::sync::Mutex<Content>,
+    content: Mutex<Content>,
 }
 
 impl ServerTls {
@@ -123,14 +116,13 @@ impl ServerTls {
     pub fn open(host: &Host, files: CertificateFiles) -> Result<Self, TlsError> {
         let content = files.read(host)?;
         let presented = Arc::new(Presented(RwLock::new(Arc::new(files.parse(&content)?))));
-        let mut config = ServerConfig::builder_with_details(provider(), Arc::new(HostTime(host.clone())))
+        let mut config = ServerConfig::builder_with_details(provider(), Arc::new(HostTime::of(host)))
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Library(error.to_string()))?
             .with_no_client_auth()
             .with_cert_resolver(presented.clone());
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let content = std::sync::Mutex::new(content);
-        Ok(Self { host: host.clone(), files, config: Arc::new(config), presented, content })
+        Ok(Self { host: host.clone(), files, config: Arc::new(config), presented, content: Mutex::new(content) })
     }
 
     /// The same, with one version of TLS only.

@@ -1,5 +1,5 @@
-//! The lists of seals: which statements each ended epoch certified. The log decides a list in blocks that the store deletes after a while, so
-//! the store keeps the list itself, for ever.
+//! The lists of seals: which statements each ended epoch certified. The store deletes the blocks that decided a list after a while. It never
+//! deletes the list.
 
 use redb::TableDefinition;
 use vouch_core::message::MAX_SEAL_PART;

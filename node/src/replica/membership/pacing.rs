@@ -7,7 +7,7 @@ use vouch_node_core::membership::{Duty, Membership};
 
 use super::performing::OP_LASTS;
 
-/// Minimum pause before a duty is done again. Otherwise a member whose op the log refuses would submit a new one after every block, for ever.
+/// Minimum pause before a duty is done again. Without it, a member would submit an op that the log refuses again after every block.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// The duties that were done lately.
