@@ -28,26 +28,29 @@ function requireProgram() {
 }
 
 /** Runs a command of the program to its end, with its own home folder. */
-export function runProgram(folder, ...args) {
-  const { status, stdout, stderr, error } = spawnSync(requireProgram(), args, { cwd: folder, env: { ...process.env, HOME: folder }, encoding: "utf8", timeout: 60_000 });
+export const runProgram = (folder, ...args) => runProgramIn(folder, {}, ...args);
+
+/** The same, with more environment variables. */
+export function runProgramIn(folder, environment, ...args) {
+  const { status, stdout, stderr, error } = spawnSync(requireProgram(), args, { cwd: folder, env: { ...process.env, HOME: folder, ...environment }, encoding: "utf8", timeout: 60_000 });
   if (error) throw error;
   return { status, stdout, stderr };
 }
 
-/** One process with its arguments, data folder and log. */
+/** One process with its arguments, data folder, log and environment variables. */
 class Node {
   #child;
   #log;
 
-  constructor(root, name, folder, args) {
-    Object.assign(this, { root, name, folder: join(root, folder), args });
+  constructor(root, name, folder, args, environment) {
+    Object.assign(this, { root, name, folder: join(root, folder), args, environment });
     this.#log = `${this.folder}.log`;
   }
 
   start() {
     if (this.#child) throw new Error(`${this.name} runs already`);
     const log = openSync(this.#log, "a");
-    const child = spawn(requireProgram(), [...this.args, "--data", this.folder], { cwd: this.root, env: { ...process.env, HOME: this.root }, stdio: ["ignore", log, log] });
+    const child = spawn(requireProgram(), [...this.args, "--data", this.folder], { cwd: this.root, env: { ...process.env, HOME: this.root, ...this.environment }, stdio: ["ignore", log, log] });
     closeSync(log);
     const kill = () => child.kill("SIGKILL");
     cleanups.add(kill);
@@ -87,8 +90,11 @@ class Node {
 
 /** One server and its replicas. */
 class Cluster {
-  constructor(folder, server, authority) {
+  #operator;
+
+  constructor(folder, server, { authority, operator = [] } = {}) {
     Object.assign(this, { folder, server, authority, replicas: [] });
+    this.#operator = operator;
   }
 
   /** `host:port` of the server. */
@@ -108,7 +114,7 @@ class Cluster {
 
   addReplica(name, address = this.reachedBy[0]) {
     const more = this.reachedBy.slice(1);
-    const replica = new Node(this.folder, name, `replica-${this.replicas.length}`, ["replica", address, ...more, "--name", name]);
+    const replica = new Node(this.folder, name, `replica-${this.replicas.length}`, ["replica", address, ...more, "--name", name, ...this.#operator], this.server.environment);
     replica.start();
     this.replicas.push(replica);
     return replica;
@@ -153,15 +159,17 @@ class Cluster {
 
 /**
  * Starts a server and replicas of these names, connected and founded as one committee. `via(address, name)` gives the address that a replica
- * dials instead of the server's. `tls`: the server has a certificate for `localhost` and these names.
+ * dials instead of the server's. `tls`: the server has a certificate for `localhost` and these names. `operator`: the public key of the one who
+ * decides about members. `environment`: more variables for each process.
  */
-export async function startCluster({ names = ["replica-1", "replica-2", "replica-3", "replica-4"], serverArguments = [], via = (address) => address, tls } = {}) {
+export async function startCluster({ names = ["replica-1", "replica-2", "replica-3", "replica-4"], serverArguments = [], via = (address) => address, tls, operator, environment } = {}) {
   const folder = temporaryFolder();
   const file = (name) => join(folder, name);
   if (tls) runProgram(folder, "certs", "dev", "localhost", ...tls, "--out", folder);
   const secured = tls ? ["--tls-cert", file("server.pem"), "--tls-key", file("server.key")] : [];
-  const server = new Node(folder, "server", "server", ["server", "127.0.0.1:0", "--replicas", `${names.length}`, ...secured, ...serverArguments]);
-  const cluster = new Cluster(folder, server, tls && file("ca.pem"));
+  const operated = operator ? ["--operator", operator] : [];
+  const server = new Node(folder, "server", "server", ["server", "127.0.0.1:0", "--replicas", `${names.length}`, ...secured, ...operated, ...serverArguments], environment);
+  const cluster = new Cluster(folder, server, { authority: tls && file("ca.pem"), operator: operated });
   server.start();
   await until("the server listens", () => cluster.address);
   const page = await cluster.text("/");
