@@ -8,6 +8,7 @@ mod put_driver;
 mod put_link;
 mod retry;
 pub mod seal;
+mod servers;
 
 use std::collections::VecDeque;
 use std::io;
@@ -37,7 +38,8 @@ pub use get::{Get, GetProgress, GetResult, get};
 pub use held_range::{HeldPrefix, held_range};
 pub use offer::{Offer, hash};
 pub use put_link::{Item, Prepared, PutLink};
-pub use retry::{fault, milestone, offer, pause, put, put_offer};
+pub use retry::{PutResult, fault, milestone, offer, put, put_offer};
+pub use servers::{NextAttempt, ServerTrials, Servers, open_known};
 
 /// Messages waiting to be sent.
 const QUEUE: usize = 4;
@@ -95,6 +97,17 @@ pub enum ClientError {
         /// Why the last attempt failed.
         error: Box<ClientError>,
     },
+    /// The server showed no committee in time: its cluster is not founded yet.
+    #[error("{server} has no committee yet: it showed none within {} s", .waited.as_secs())]
+    NoCommittee {
+        /// The server.
+        server: String,
+        /// How long the client waited.
+        waited: Duration,
+    },
+    /// Every server that the client was given failed.
+    #[error("every server failed{}", .0.iter().map(|(server, error)| format!("; {server}: {error}")).collect::<String>())]
+    EveryServer(Vec<(String, Arc<ClientError>)>),
 }
 
 impl From<SessionError> for ClientError {
@@ -121,20 +134,15 @@ pub enum PutProgress {
     Sent(u64),
     /// A member reached a stage.
     Member(MemberId, Stage),
-    /// The link was lost. The put is retried after a pause.
-    Retrying {
-        /// Why the link was lost, for people.
-        why: String,
-        /// The pause.
-        pause: Duration,
-    },
+    /// An attempt failed. The put is retried.
+    Retrying(NextAttempt),
 }
 
 /// The parameters of a put.
 #[derive(Debug, Clone)]
 pub struct Put {
-    /// The server, `host:port`.
-    pub server: String,
+    /// The servers.
+    pub servers: Servers,
     /// What to trust; without a cluster identity, the server's is accepted.
     pub trusted: Trust,
     /// Where the bytes are read from.
@@ -143,8 +151,8 @@ pub struct Put {
     pub expires_at: u64,
     /// Ask for a new certificate, even if an earlier one promises as much.
     pub renew: bool,
-    /// How long the put is retried without progress after the link is lost. It also sets the [`WaitLimit`] for each decision of the
-    /// server. Zero: no retry, and only the session's own deadlines.
+    /// How long the put is retried without progress after the link is lost. It also sets the [`WaitLimit`] for each decision of a
+    /// server. Zero: every server is tried once, with only the session's own deadlines.
     pub retry: Duration,
 }
 

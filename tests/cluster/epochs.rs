@@ -124,7 +124,7 @@ async fn put_with_retry(server: String, trusted: ClusterId, bytes: Vec<u8>) -> R
     std::fs::write(&path, bytes).unwrap();
     let retry = Duration::from_secs(60);
     let put = client::Put {
-        server,
+        servers: server.into(),
         trusted: trusted.into(),
         source: Source::File(path),
         expires_at: NEVER,

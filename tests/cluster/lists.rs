@@ -59,7 +59,7 @@ async fn is_reused(cluster: &Path, address: &str, stored: &CertifiedBytes) -> bo
     let path = cluster.join("again");
     fs::write(&path, &stored.bytes).unwrap();
     let put = Put {
-        server: address.into(),
+        servers: address.into(),
         trusted: None.into(),
         source: Source::File(path),
         expires_at: NEVER,

@@ -47,6 +47,7 @@ mod restarts;
 mod resume;
 mod reuse;
 mod secrets;
+mod several_servers;
 mod tls;
 mod upgrades;
 mod votes;

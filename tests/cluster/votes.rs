@@ -26,8 +26,8 @@ async fn put(cluster: &Processes, bytes: &[u8], expires_at: u64, renew: bool) ->
     fs::write(&path, bytes).unwrap();
     let sent = Arc::new(Mutex::new(0));
     let counted = sent.clone();
-    let (server, retry) = (cluster.address().into(), Duration::ZERO);
-    let put = client::Put { server, trusted: None.into(), source: Source::File(path), expires_at, renew, retry };
+    let (servers, retry) = (cluster.address().into(), Duration::ZERO);
+    let put = client::Put { servers, trusted: None.into(), source: Source::File(path), expires_at, renew, retry };
     let certified = client::put(&Host::system(), put, move |progress| {
         if let PutProgress::Sent(bytes) = progress {
             *counted.lock().unwrap() = bytes;

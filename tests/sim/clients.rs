@@ -228,9 +228,9 @@ pub async fn get(
     trusted: Option<ClusterId>,
     digest: Digest,
 ) -> Result<Vec<u8>, ClientError> {
-    let (server, trusted, held, retry) =
-        (address(server), trusted.into(), Suspended::default(), Duration::from_secs(5));
-    let request = client::Get { server, trusted, digest, length: None, range: None, held, retry };
+    let (servers, trusted, held, retry) =
+        (address(server).into(), trusted.into(), Suspended::default(), Duration::from_secs(5));
+    let request = client::Get { servers, trusted, digest, length: None, range: None, held, retry };
     let mut bytes = Vec::new();
     client::get(host, request, &mut bytes, drop).await?;
     Ok(bytes)

@@ -94,7 +94,7 @@ async fn put_file_patiently(
 ) -> Result<Certified, ClientError> {
     let source = Source::File(path.into());
     let trusted = trusted.into();
-    let put = client::Put { server: server.into(), trusted, source, expires_at: NEVER, renew: true, retry };
+    let put = client::Put { servers: server.into(), trusted, source, expires_at: NEVER, renew: true, retry };
     client::put(&Host::system(), put, progress).await
 }
 
@@ -133,8 +133,8 @@ pub async fn get_range(
 ) -> Result<Got, ClientError> {
     let mut bytes = Vec::new();
     let rejections = Mutex::new(Vec::new());
-    let (server, trusted, held) = (server.into(), trusted.into(), Suspended::default());
-    let request = client::Get { server, trusted, digest, length: None, range, held, retry: Duration::ZERO };
+    let (servers, trusted, held) = (server.into(), trusted.into(), Suspended::default());
+    let request = client::Get { servers, trusted, digest, length: None, range, held, retry: Duration::ZERO };
     let got = client::get(&Host::system(), request, &mut bytes, |progress| {
         if let GetProgress::Rejected(rejection) = progress {
             rejections.lock().unwrap().push(rejection);

@@ -58,10 +58,11 @@ function readVerifyOptions(options) {
   return { ...own, now: secondsOf(now) };
 }
 
-// Options of a put or a get. URLs and dates are mutable objects, so their values are copied now.
+// Options of a put or a get. Lists, URLs and dates are mutable objects, so their values are copied now.
 function readClientOptions(options, names) {
   const own = readOptions(options, names);
-  if (typeof own.server === "object" && own.server !== null) own.server = String(own.server);
+  const copy = (server) => (typeof server === "object" && server !== null ? String(server) : server);
+  own.server = Array.isArray(own.server) ? own.server.map(copy) : copy(own.server);
   if (isDate(own.expires)) own.expires = new Date(own.expires.getTime());
   return own;
 }

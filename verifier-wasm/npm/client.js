@@ -10,14 +10,30 @@ const random = (size) => crypto.getRandomValues(new Uint8Array(size));
 const now = () => Math.floor(Date.now() / 1000);
 
 function checkServer(options) {
-  if (!given(options.server)) throw new TypeError("server: expected HOST:PORT or a URL, got nothing");
+  const servers = serversOf(options.server);
   if (options.cluster === undefined) throw new TypeError("cluster: expected the identity that you trust, or null to take the server's; got nothing");
   checkTrust(options);
   expectType("onProgress", options.onProgress, "function");
   options.signal?.throwIfAborted();
   expectType("onWaiting", options.onWaiting, "function");
-  const { server, cluster, checkpoint, onProgress } = options;
-  return { address: linkAddress(server), cluster: cluster ?? undefined, checkpoint: checkpoint ?? undefined, tell: onProgress ?? (() => {}) };
+  const { cluster, checkpoint, onProgress } = options;
+  return { servers, cluster: cluster ?? undefined, checkpoint: checkpoint ?? undefined, tell: onProgress ?? (() => {}) };
+}
+
+// The servers in the order given, each once.
+function serversOf(option) {
+  const listed = Array.isArray(option) ? option : [option];
+  if (listed.length === 0) throw new TypeError("server: expected at least one server, got an empty list");
+  if (!listed.every(given)) throw new TypeError("server: expected HOST:PORT or a URL, got nothing");
+  const servers = new Map(listed.map((server) => [linkAddress(server), String(server).trim()]));
+  return [...servers].map(([address, name]) => ({ address, name }));
+}
+
+// The error after every server failed. `last`: the last error of each.
+function everyServer(servers, last) {
+  const errors = servers.flatMap(({ name }, at) => (last[at] === undefined ? [] : [{ server: name, error: last[at] }]));
+  const message = ["every server failed", ...errors.map(({ server, error }) => `${server}: ${error.message}`)].join("; ");
+  return new ServerError({ code: "every-server", message, can_retry: errors.some(({ error }) => error.canRetry), errors });
 }
 
 // Seconds since 1970; undefined for never.
@@ -65,23 +81,29 @@ export function createClient(wasm, openSocket, verify) {
     return openLink(openSocket, address, { connectDeadline, writeDeadline, checkInterval }, signal);
   };
 
-  // Attempts until one succeeds or there is no retry. `canRepeat`: whether another attempt is possible.
-  async function repeat(attempt, attempts, canRepeat, tell, { signal, onWaiting }) {
+  // Attempts until one succeeds or none is left. `canRepeat`: whether another attempt is possible.
+  async function repeat(attempt, { servers, attempts, tell }, canRepeat, { signal, onWaiting }) {
+    const last = [];
     for (;;) {
+      const at = attempts.server();
       try {
-        return await attempt();
+        return await attempt(servers[at].address);
       } catch (error) {
-        const wait = canRepeat ? attempts.pause(faultOf(error), performance.now(), random(1)[0]) : undefined;
-        if (wait === undefined) throw error;
+        if (faultOf(error) === "local" || !canRepeat()) throw error;
+        last[at] = error;
+        const wait = attempts.pause(faultOf(error), performance.now(), random(1)[0]);
+        if (wait === undefined) throw servers.length > 1 ? everyServer(servers, last) : error;
         const { code, reason, members, message } = error;
-        tell({ stage: "lost", code, reason, members, message, retry_in: wait });
-        await waitFor(wait, signal, onWaiting);
+        const [server, next] = [at, attempts.server()].map((place) => servers[place].name);
+        tell({ stage: "lost", code, reason, members, message, retry_in: wait, server, next });
+        if (wait > 0) await waitFor(wait, signal, onWaiting);
       }
     }
   }
 
   // One attempt of a put, on a link of its own.
-  async function putOnce({ file, stream, subject, total, options, tell, attempts, address, cluster, checkpoint, expires, salt, began }) {
+  async function putOnce(about, address) {
+    const { file, stream, subject, total, options, tell, attempts, cluster, checkpoint, expires, salt, began } = about;
     tell({ stage: "connecting" });
     const link = await open(address, attempts.connectDeadline(), options.signal);
     let session;
@@ -105,6 +127,7 @@ export function createClient(wasm, openSocket, verify) {
       if (isSending) {
         const from = ready.offset;
         if (from > 0) tell({ stage: "resuming", offset: from, total });
+        about.isSpent = stream !== undefined;
         const uploading = upload(wasm, session, stream ?? chunksOf(file, from), progress, () => hasEnded);
         uploading.catch(fail);
       }
@@ -120,7 +143,7 @@ export function createClient(wasm, openSocket, verify) {
       return { bundle, report, cluster: shown, checkpoint: newest, server, reused, resumed_from };
     } catch (error) {
       // If only the link is lost, the replicas keep the received bytes for the retry. A session that failed by itself has told the server.
-      if (faultOf(error) === "permanent") session?.cancel(error.code === "source");
+      if (["permanent", "local"].includes(faultOf(error))) session?.cancel(error.code === "source");
       throw error;
     } finally {
       hasEnded = true;
@@ -131,19 +154,19 @@ export function createClient(wasm, openSocket, verify) {
   }
 
   async function put(file, options) {
-    const { address, cluster, checkpoint, tell } = checkServer(options);
+    const { servers, cluster, checkpoint, tell } = checkServer(options);
     expectType("renew", options.renew, "boolean");
     const expires = expiryOf(options.expires);
-    const attempts = new wasm.Attempts(cluster, checkpoint, retryOf(options.retry));
+    const attempts = new wasm.Attempts(cluster, checkpoint, retryOf(options.retry), servers.length);
     const total = lengthOf(file);
-    // A stream cannot be read again, so it is not retried.
+    // A stream cannot be read again, so there is no further attempt once it was read from.
     const stream = total === undefined ? chunksOf(file) : undefined;
     const subject = stream === undefined ? await hashed(wasm, file, total, tell, options.signal) : undefined;
 
     // All attempts have the same salt, so a certificate that is made after its link was lost still belongs to this put.
-    const about = { file, stream, subject, total, options, tell, attempts, address, cluster, checkpoint, expires, salt: random(16), began: now() };
+    const about = { file, stream, subject, total, options, tell, servers, attempts, cluster, checkpoint, expires, salt: random(16), began: now(), isSpent: false };
     try {
-      return await repeat(() => putOnce(about), attempts, stream === undefined, tell, options);
+      return await repeat((address) => putOnce(about, address), about, () => !about.isSpent, options);
     } finally {
       subject?.free();
       attempts.free();
@@ -151,7 +174,7 @@ export function createClient(wasm, openSocket, verify) {
   }
 
   // One attempt of a get, on a link of its own. `received` passes from one attempt to the next.
-  async function getOnce({ resumable, received, writer, tell, attempts, address, signal }) {
+  async function getOnce({ resumable, received, writer, tell, attempts, signal }, address) {
     // Otherwise a sink that never ends a write would collect the bytes of every attempt.
     await orAborted(writer.ended(), signal);
     tell({ stage: "connecting" });
@@ -184,7 +207,7 @@ export function createClient(wasm, openSocket, verify) {
   }
 
   async function get(digest, options) {
-    const { address, cluster, checkpoint, tell } = checkServer(options);
+    const { servers, cluster, checkpoint, tell } = checkServer(options);
     const { signal, length, range } = options;
     expectType("length", length, "number");
     expectText("range", range, "; give it as \"0-1023\", \"500-\" or \"-500\"");
@@ -192,12 +215,12 @@ export function createClient(wasm, openSocket, verify) {
     const wanted = digestBytes(wasm, digest);
     const sink = options.sink ?? blobSink();
     const resumable = new wasm.ResumableGet(wanted, length ?? undefined, range ?? undefined);
-    const attempts = new wasm.Attempts(cluster, checkpoint, retry);
+    const attempts = new wasm.Attempts(cluster, checkpoint, retry, servers.length);
 
     const received = { file: undefined, done: 0 }; // the verified length and the whole range; the number of bytes passed to the sink
-    const about = { resumable, received, writer: createWriter(sink), tell, attempts, address, signal };
+    const about = { resumable, received, writer: createWriter(sink), tell, servers, attempts, signal };
     try {
-      const shown = await repeat(() => getOnce(about), attempts, true, tell, options);
+      const shown = await repeat((address) => getOnce(about, address), about, () => true, options);
       return {
         blob: given(options.sink) ? undefined : sink.blob(),
         digest: wasm.digestHex(wanted),

@@ -608,13 +608,21 @@ export interface LostProgress<Code> {
   reason: string | null;
   members: string[];
   message: string;
+  /** Seconds until the next attempt; 0 if it goes to a server that was not tried since the last progress. */
   retry_in: number;
+  /** The server that failed, as in the options. */
+  server: string;
+  /** The server of the next attempt. */
+  next: string;
 }
 
-/** The server, and the cluster to trust. */
+/** The servers, and the cluster to trust. */
 export interface ServerOptions {
-  /** `host:port`, or a URL with http, https, ws or wss; a path is a prefix. */
-  server: string | UrlValue;
+  /**
+   * `host:port`, or a URL with http, https, ws or wss; a path is a prefix. Of several servers of one cluster, in the order of your choice, the
+   * next goes on at once when one fails, stands still or lies; what it has sent is not sent again.
+   */
+  server: string | UrlValue | readonly (string | UrlValue)[];
   /**
    * The identity of the cluster that you trust: base58, or 64 hexadecimal digits. A server of another cluster is refused. `null`
    * accepts the identity that the server shows: the result then proves nothing until you compare its `cluster` with the real one.
@@ -653,7 +661,7 @@ export type PutProgress =
   | { stage: "sending"; done: number; total: number | null }
   /** The server's claim about a member; only the certificate proves it. `dropped`: the member takes no further part in this put. */
   | { stage: "member"; member: number; state: "receiving" | "stored" | "voted" | "dropped" }
-  | LostProgress<"connection" | "refused" | "old-epoch">;
+  | LostProgress<ServerError["code"]>;
 
 export interface PutOptions extends ServerOptions {
   /** Until when the replicas must keep the file: a `Date`, or seconds since 1970. Default: `"never"` expires. */
@@ -662,8 +670,9 @@ export interface PutOptions extends ServerOptions {
   renew?: boolean | null;
   /**
    * How many seconds the put is retried without progress, after the link is lost or the server refuses for a temporary reason. A retry
-   * resumes the upload without hashing the file again, and only in the same cluster. Default: 60. 0: no retry. There is no retry before a
-   * server was reached, and none of a stream. The put also waits at most a quarter longer than this for each decision of the server.
+   * resumes the upload without hashing the file again, and only in the same cluster. Default: 60. 0: each server is tried once. There is no
+   * retry before a server was reached, and none of a stream that was read from. The put also waits at most a quarter longer than this for each
+   * decision of the server.
    */
   retry?: number | null;
   onProgress?: ((progress: PutProgress) => void) | null;
@@ -704,8 +713,7 @@ export type GetProgress =
   | { stage: "receiving"; done: number; total: number }
   /** This member failed or lied. The next one continues. */
   | { stage: "rejected"; name: string; reason: string }
-  /** `not-found` and `exhausted` only after an earlier attempt has found members: they need a while to reconnect to a restarted server. */
-  | LostProgress<"connection" | "refused" | "old-epoch" | "not-found" | "exhausted">;
+  | LostProgress<ServerError["code"]>;
 
 /** Receives the verified bytes of a get, each once and in order, also after a retry. If it returns a promise, the next bytes wait for it. */
 export interface Sink {
@@ -721,8 +729,8 @@ export interface GetOptions extends ServerOptions {
   sink?: Sink | null;
   /**
    * How many seconds the get is retried without progress, after the link is lost or the server refuses for a temporary reason. A retry
-   * requests only the bytes that the sink lacks, and only in the same cluster. Default: 60. 0: no retry. There is no retry before a server
-   * was reached, and none of bytes that failed a check. The get also waits at most a quarter longer than this for the server to find the file.
+   * requests only the bytes that the sink lacks, and only in the same cluster. Default: 60. 0: each server is tried once. There is no retry
+   * before a server was reached, and no second one at a server whose answer failed a check. The get also waits at most a quarter longer than this for the server to find the file.
    */
   retry?: number | null;
   onProgress?: ((progress: GetProgress) => void) | null;
@@ -765,8 +773,9 @@ export class ServerError extends Error {
    * - `range`: the requested range lies outside the file.
    * - `not-found`: no member holds the file.
    * - `exhausted`: every member that holds the file failed.
+   * - `every-server`: of several servers, each failed; see `errors`.
    */
-  readonly code: "connection" | "refused" | "invalid" | "old-epoch" | "another-committee" | "protocol" | "source" | "range" | "not-found" | "exhausted";
+  readonly code: "connection" | "refused" | "invalid" | "old-epoch" | "another-committee" | "protocol" | "source" | "range" | "not-found" | "exhausted" | "every-server";
   /** For `refused`: the protocol's code as one word, such as `not-enough-replicas`. */
   readonly reason: string | null;
   /** For `invalid`, `old-epoch` and `another-committee`: the check that failed, named as in reports; `link` for the server's proof of its node key; `receipt` for another put's receipt. */
@@ -779,6 +788,8 @@ export class ServerError extends Error {
   readonly members: string[];
   /** Whether the same call may succeed later. */
   readonly canRetry: boolean;
+  /** For `every-server`: the last error of each server, which is named as in the options. */
+  readonly errors: readonly { server: string; error: ServerError }[];
 }
 
 /** The WebAssembly module or its location. */

@@ -2,15 +2,15 @@
 
 // What an error means for a retry, as the core names it.
 const faults = new WeakMap();
-export const faultOf = (error) => faults.get(error) ?? "permanent";
+export const faultOf = (error) => faults.get(error) ?? "local";
 
 /** Why a put or a get ended without its result. */
 export class ServerError extends Error {
-  constructor({ code, message, reason = null, check = null, subject = null, expected = null, got = null, members = [], can_retry = false, fault = "permanent" }) {
+  constructor({ code, message, reason = null, check = null, subject = null, expected = null, got = null, members = [], can_retry = false, fault = "permanent", errors = [] }) {
     super(message);
     this.name = "ServerError";
     faults.set(this, fault);
-    Object.assign(this, { code, reason, check, subject, expected, got, members, canRetry: can_retry });
+    Object.assign(this, { code, reason, check, subject, expected, got, members, canRetry: can_retry, errors });
   }
 }
 

@@ -7,7 +7,7 @@ const MOST_BUFFERED = 4 << 20;
 const BUFFER_POLL = 4; // ms
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const unreadable = (error) => new ServerError({ code: "source", message: `the file cannot be read: ${error.message}; choose it again` });
+const unreadable = (error) => new ServerError({ code: "source", fault: "local", message: `the file cannot be read: ${error.message}; choose it again` });
 
 // Computes the file's digest and outline. The result is in the module's memory; the caller must free it.
 export async function hashed(wasm, file, total, tell, signal) {

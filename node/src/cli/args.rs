@@ -18,6 +18,7 @@ use super::committee_args::CommitteeArgs;
 use super::log_lines::LogFormat;
 use super::operator_args::OperatorArgs;
 use super::store_option::StoreParser;
+use crate::client::Servers;
 use crate::expires::Expires;
 use crate::host::objects::StoreUrl;
 use crate::server::{Origin, ProxyAddress};
@@ -197,6 +198,31 @@ pub(super) struct ClientArgs {
     pub(super) trust: TrustArgs,
 }
 
+/// The servers through which to reach a cluster.
+#[derive(Debug, Args)]
+pub(super) struct ServersArgs {
+    /// Server of the cluster, HOST:PORT or https://HOST. Several (again --server, or with commas between) are tried in this order: if one
+    /// fails, the next goes on
+    #[arg(long = "server", value_name = "SERVER", default_value = DEFAULT_SERVER, value_delimiter = ',', value_parser = address)]
+    servers: Vec<String>,
+}
+
+/// The server of a command that names none.
+const DEFAULT_SERVER: &str = "127.0.0.1:9090";
+
+impl From<&ServersArgs> for Servers {
+    fn from(args: &ServersArgs) -> Self {
+        // There is one by default.
+        Self::new(args.servers.clone()).unwrap_or_else(|| DEFAULT_SERVER.into())
+    }
+}
+
+impl From<&str> for ServersArgs {
+    fn from(address: &str) -> Self {
+        Self { servers: vec![address.to_owned()] }
+    }
+}
+
 /// The identity to trust, and where to remember it with the newest committee.
 #[derive(Debug, Default, Args)]
 pub(super) struct TrustArgs {
@@ -230,9 +256,8 @@ pub(super) struct PutArgs {
     /// Number of files to put at once
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(super) jobs: u8,
-    /// Server to put to, HOST:PORT or https://HOST
-    #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:9090", value_parser = address)]
-    pub(super) server: String,
+    #[command(flatten)]
+    pub(super) servers: ServersArgs,
     /// How long the replicas must keep the files: a duration such as 30d, or never
     #[arg(long, value_name = "DURATION", default_value = "never")]
     pub(super) expires: Expires,
@@ -262,9 +287,8 @@ pub(super) struct GetArgs {
     /// Digest of the file (base58 or hex), or its bundle
     #[arg(value_name = "DIGEST | BUNDLE")]
     pub(super) what: OsString,
-    /// Server to get from, HOST:PORT or https://HOST
-    #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:9090", value_parser = address)]
-    pub(super) server: String,
+    #[command(flatten)]
+    pub(super) servers: ServersArgs,
     /// File to write. Until it is complete, its verified bytes are in <FILE>.part; run the same command again to resume an
     /// interrupted get. Standard output (-), pipes and devices receive each byte as soon as it is verified
     #[arg(short, long, value_name = "FILE", required = true)]
@@ -382,9 +406,9 @@ pub(super) struct UpgradeArgs {
     /// Bundle of a file
     #[arg(value_name = "BUNDLE")]
     pub(super) bundle: PathBuf,
-    /// Server of its cluster, HOST:PORT or https://HOST. It need not be trusted
-    #[arg(short, long, value_name = "SERVER", value_parser = address)]
-    pub(super) server: String,
+    /// Server of its cluster, HOST:PORT or https://HOST. It need not be trusted. Of several, the first that answers is asked
+    #[arg(short, long = "server", value_name = "SERVER", required = true, value_delimiter = ',', value_parser = address)]
+    pub(super) servers: Vec<String>,
     #[command(flatten)]
     pub(super) trust: TrustArgs,
     /// Get a new certificate from the current members, which must still hold the file. Its time is later than that of the old one
@@ -433,9 +457,8 @@ impl LogCommand {
 /// The server through which to reach the log.
 #[derive(Debug, Args)]
 pub(super) struct LogServerArgs {
-    /// Server to ask, HOST:PORT or https://HOST
-    #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:9090", value_parser = address)]
-    pub(super) server: String,
+    #[command(flatten)]
+    pub(super) servers: ServersArgs,
     #[command(flatten)]
     pub(super) trust: TrustArgs,
     /// Print one JSON object instead of text; for follow, one per line

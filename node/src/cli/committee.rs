@@ -44,7 +44,7 @@ pub(super) async fn committee(host: &Host, args: CommitteeArgs) -> Result<u8, Fa
 }
 
 async fn show(host: &Host, args: &CommitteeServerArgs) -> Result<u8, Failure> {
-    let mut client = LogClient::new(host, &args.server, &args.trust)?;
+    let mut client = LogClient::new(host, (&args.servers).into(), &args.trust)?;
     let chain = client.chain().await?;
     match args.json {
         true => output::json(&as_json(&chain)),

@@ -12,7 +12,7 @@ use vouch_core::digest::ChangeId;
 use vouch_core::link::NodeKey;
 use vouch_core::membership::AddedMember;
 
-use super::args::{MaintainArgs, TransportArgs, TrustArgs, address, seconds};
+use super::args::{MaintainArgs, ServersArgs, TransportArgs, TrustArgs, seconds};
 
 #[derive(Debug, Args)]
 pub(super) struct CommitteeArgs {
@@ -73,9 +73,8 @@ impl CommitteeCommand {
 /// The server through which to reach the cluster.
 #[derive(Debug, Args)]
 pub(super) struct CommitteeServerArgs {
-    /// Server to ask, HOST:PORT or https://HOST
-    #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:9090", value_parser = address)]
-    pub(super) server: String,
+    #[command(flatten)]
+    pub(super) servers: ServersArgs,
     #[command(flatten)]
     pub(super) trust: TrustArgs,
     /// Print one JSON object instead of text

@@ -152,7 +152,7 @@ async fn put_when_ready(host: &Host, file: &Path, address: &str) -> Result<Certi
     let deadline = host.monotonic() + START_DEADLINE;
     loop {
         let request = client::Put {
-            server: address.to_owned(),
+            servers: address.into(),
             trusted: trust.of_link(),
             source: Source::File(file.into()),
             expires_at: NEVER,
@@ -179,7 +179,7 @@ async fn write_note(host: &Host, file: &Path, proof: &Path, address: &str, ident
     let (word, proof_word) = (output::shell_word(Path::new(&text)), output::shell_word(proof));
     note(format_args!("vouch log note {word} -o {proof_word} --server {address} --cluster {identity}"));
     let server = LogServerArgs {
-        server: address.to_owned(),
+        servers: address.into(),
         trust: TrustArgs { cluster: Some(identity), ..TrustArgs::default() },
         json: false,
     };

@@ -21,7 +21,7 @@ use crate::host::{Host, files};
 
 pub(super) async fn get(host: &Host, args: GetArgs) -> Result<u8, Failure> {
     let (digest, length) = subject(&args.what)?;
-    let mut trust = Trust::new(host, &args.server, &args.trust)?;
+    let mut trust = Trust::new(host, &args.servers, &args.trust)?;
     let mut destination = Destination::open(&args)?;
     let size = length.filter(|_| args.range.is_none());
     let bar = output::bar("getting", Some(size.unwrap_or(0)));
@@ -37,10 +37,10 @@ pub(super) async fn get(host: &Host, args: GetArgs) -> Result<u8, Failure> {
         GetProgress::Size(size) => bar.set_length(kept.get() + size),
         GetProgress::Received(done) => bar.set_position(kept.get() + done),
         GetProgress::Rejected(rejection) => say(format_args!("{rejection}; trying the next replica")),
-        GetProgress::Retrying { why, pause } => say(format_args!("{}", output::retrying(why, pause))),
+        GetProgress::Retrying(next) => say(format_args!("{}", output::retrying(&next))),
     };
     let base = client::Get {
-        server: args.server.clone(),
+        servers: trust.servers.clone(),
         trusted: trust.of_link(),
         digest,
         length,
@@ -89,7 +89,7 @@ pub(super) async fn get(host: &Host, args: GetArgs) -> Result<u8, Failure> {
         Err(error) => return Err(destination.abandon(trust.explain(error))),
     };
     trust.check(&got.chain)?;
-    trust.record(&got.chain).await?;
+    trust.record(&got.server, &got.chain).await?;
     destination.finish()?;
     let json = || as_json(&args, digest, &got, from);
     match (args.output.as_os_str() == "-", args.json) {

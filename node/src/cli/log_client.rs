@@ -1,5 +1,6 @@
 //! A client of a server's HTTP interface to the ordered log. What it returns was verified against the trusted identity.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use super::args::TrustArgs;
 use super::trust::Trust;
 use super::{Failure, output};
 use crate::client::http::{HttpError, HttpRequest};
-use crate::client::{ClientError, PutLink};
+use crate::client::{self, ClientError, Servers};
 use crate::host::Host;
 
 /// How long an answer may take: longer than a server's own deadline, so that the client receives the server's reason.
@@ -34,7 +35,8 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Reads a log through one server, and verifies it.
 pub(super) struct LogClient<'a> {
     pub(super) host: &'a Host,
-    pub(super) server: String,
+    /// The place of the server that is asked first, among those that are trusted.
+    place: AtomicUsize,
     trust: Trust,
     verifier: Verifier,
     /// Whether attempts that fail are not mentioned.
@@ -42,9 +44,40 @@ pub(super) struct LogClient<'a> {
 }
 
 impl<'a> LogClient<'a> {
-    pub(super) fn new(host: &'a Host, server: &str, trust: &TrustArgs) -> Result<Self, Failure> {
-        let trust = Trust::new(host, server, trust)?;
-        Ok(Self { host, server: server.to_owned(), trust, verifier: Verifier::new(), is_quiet: false })
+    pub(super) fn new(host: &'a Host, servers: Servers, trust: &TrustArgs) -> Result<Self, Failure> {
+        let trust = Trust::new(host, servers, trust)?;
+        Ok(Self { host, place: AtomicUsize::new(0), trust, verifier: Verifier::new(), is_quiet: false })
+    }
+
+    /// The server that is asked.
+    pub(super) fn server(&self) -> &str {
+        self.trust.servers.at(self.place.load(Ordering::Relaxed))
+    }
+
+    /// Asks the next server from now on.
+    fn fall_over(&self) {
+        let place = self.place.load(Ordering::Relaxed) + 1;
+        self.place.store(place % self.trust.servers.count(), Ordering::Relaxed);
+    }
+
+    /// Asks the servers for a path, from the one that answered last on, until one of them answers.
+    pub(super) async fn ask(&self, path: &str) -> Result<Bytes, HttpError> {
+        let mut left = self.trust.servers.count().get();
+        loop {
+            let request = HttpRequest::get(self.server(), path.to_owned(), MAX_BUNDLE, PATIENCE);
+            let error = match request.send(self.host).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            left -= 1;
+            if !error.is_passing() || left == 0 {
+                return Err(error);
+            }
+            self.fall_over();
+            if !self.is_quiet {
+                output::error_line(format_args!("{error}; trying {}", self.server()));
+            }
+        }
     }
 
     /// The same client, which does not mention attempts that fail.
@@ -52,53 +85,60 @@ impl<'a> LogClient<'a> {
         Self { is_quiet: true, ..self }
     }
 
-    pub(super) async fn get(&self, path: String) -> Result<Bytes, Failure> {
-        let request = HttpRequest::get(&self.server, path, MAX_BUNDLE, PATIENCE);
-        request.send(self.host).await.map_err(|error| explain(&error))
+    pub(super) async fn get(&self, path: &str) -> Result<Bytes, Failure> {
+        self.ask(path).await.map_err(|error| explain(&error))
     }
 
     /// The committees of the cluster, verified, as far as the server knows them. A link shows them also while the log is empty.
     pub(super) async fn chain(&mut self) -> Result<CommitteeChain, Failure> {
-        let link = PutLink::open(self.host, &self.server, self.trust.of_link()).await;
-        let link = link.map_err(|error| self.trust.explain(error))?;
-        // The link opens before the committees are verified. A server without a committee shows none.
-        let Ok(known) = self.host.timeout(PATIENCE_FOR_COMMITTEES, link.known_chain()).await else {
-            return Err(Failure::new(format_args!("{} has no committee yet", self.server)).with_note(
-                "A server founds the committee with the first put, or once all replicas have joined that it was told of.",
-            ));
+        let tell = |next: &_| {
+            if !self.is_quiet {
+                output::error_line(format_args!("{}", output::retrying(next)));
+            }
         };
-        let chain = known.map_err(|error| self.trust.explain(error))?.clone();
+        let trusted = self.trust.of_link();
+        let opened = client::open_known(self.host, &self.trust.servers, trusted, PATIENCE_FOR_COMMITTEES, tell).await;
+        let (link, server) = opened.map_err(|error| self.trust.explain(error))?;
+        let chain = link.known_chain().await.map_err(|error| self.trust.explain(error))?.clone();
         self.trust.check(&chain)?;
-        self.trust.record(&chain).await?;
+        self.trust.record(&server, &chain).await?;
         Ok(chain)
     }
 
     /// Has an op decided. Submitting it again does no harm, so that a lost answer costs only time.
     pub(super) async fn submit(&self, op: &Op) -> Result<Bytes, Failure> {
-        let request = HttpRequest::post(&self.server, "/v1/log/ops".into(), op.encode().into(), MAX_BUNDLE, PATIENCE);
+        let body = Bytes::from(op.encode());
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut was_sent = false;
+        // Servers that were not asked yet.
+        let mut left = self.trust.servers.count().get();
         loop {
-            let error = match request.clone().send(self.host).await {
+            let path = "/v1/log/ops".to_owned();
+            let request = HttpRequest::post(self.server(), path, body.clone(), MAX_BUNDLE, PATIENCE);
+            let error = match request.send(self.host).await {
                 Ok(bundle) => return Ok(bundle),
                 Err(error) => error,
             };
             was_sent |= !matches!(error, HttpError::Connect { .. });
-            let pause = backoff.pause();
+            left = left.saturating_sub(1);
+            let pause = if left > 0 { Duration::ZERO } else { backoff.pause() };
             let is_over = self.host.unix_seconds().saturating_add(pause.as_secs()) >= op.expires_at();
-            if !error.is_passing() || !was_sent || is_over {
+            if !error.is_passing() || !was_sent && left == 0 || is_over {
                 let failure = explain(&error);
                 return Err(match self.trust.pinned.filter(|_| was_sent && error.is_passing()) {
                     Some(cluster) => failure.with_note(format_args!(
                         "The log may have the op. See with: vouch log prove {} --server {}",
                         op.id(&cluster),
-                        self.server
+                        self.server()
                     )),
                     None => failure,
                 });
             }
+            let before = self.server().to_owned();
+            self.fall_over();
             if !self.is_quiet {
-                output::error_line(format_args!("{error}; trying again in {:.1} s", pause.as_secs_f64()));
+                let next = Some(self.server()).filter(|server| *server != before).unwrap_or("again");
+                output::error_line(format_args!("{error}; trying {next} in {:.1} s", pause.as_secs_f64()));
             }
             self.host.sleep(pause).await;
         }
@@ -153,7 +193,8 @@ impl<'a> LogClient<'a> {
     async fn proved<P, T>(&mut self, judgement: &LogJudgement<P>, view: Option<T>, what: &str) -> Result<T, Failure> {
         match (judgement.proved(), view, judgement.chain()) {
             (Ok(_), Some(view), Some(chain)) => {
-                self.trust.record(chain).await?;
+                let server = self.server().to_owned();
+                self.trust.record(&server, chain).await?;
                 Ok(view)
             }
             (Err(CheckError::Invalid(Invalid::AnotherCluster { expected, got })), ..) => {
@@ -162,7 +203,7 @@ impl<'a> LogClient<'a> {
             }
             (Err(error), ..) => Err(Failure::new(format_args!(
                 "{} sent a bundle of {what} that does not prove it: {}",
-                self.server,
+                self.server(),
                 Verdict::from(error.clone())
             ))
             .with_note("Do not rely on this server; ask another one of the cluster with --server.")),
@@ -171,7 +212,7 @@ impl<'a> LogClient<'a> {
     }
 
     pub(super) fn not_a_bundle(&self, what: &str) -> Failure {
-        Failure::new(format_args!("{} sent something else than a bundle of {what}", self.server))
+        Failure::new(format_args!("{} sent something else than a bundle of {what}", self.server()))
     }
 }
 

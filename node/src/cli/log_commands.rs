@@ -15,7 +15,7 @@ use crate::host::Host;
 
 impl<'a> LogClient<'a> {
     fn of(host: &'a Host, args: &LogServerArgs) -> Result<Self, Failure> {
-        Self::new(host, &args.server, &args.trust)
+        Self::new(host, (&args.servers).into(), &args.trust)
     }
 }
 
@@ -31,7 +31,7 @@ pub(super) async fn log(host: &Host, args: LogCommandArgs) -> Result<u8, Failure
 
 async fn head(host: &Host, args: &LogServerArgs) -> Result<u8, Failure> {
     let mut client = LogClient::of(host, args)?;
-    let bundle = client.get("/v1/log/head".into()).await?;
+    let bundle = client.get("/v1/log/head").await?;
     let head = client.head(&bundle, None).await?;
     match args.json {
         true => output::json(&head),
@@ -42,7 +42,7 @@ async fn head(host: &Host, args: &LogServerArgs) -> Result<u8, Failure> {
 
 async fn show(host: &Host, args: &LogShowArgs) -> Result<u8, Failure> {
     let mut client = LogClient::of(host, &args.server)?;
-    let bundle = client.get(format!("/v1/log/blocks/{}", args.height)).await?;
+    let bundle = client.get(&format!("/v1/log/blocks/{}", args.height)).await?;
     let block = client.block(&bundle, args.height).await?;
     match args.server.json {
         true => output::json(&block),
@@ -54,7 +54,7 @@ async fn show(host: &Host, args: &LogShowArgs) -> Result<u8, Failure> {
 async fn prove(host: &Host, args: &LogProveArgs) -> Result<u8, Failure> {
     let place = BundleFile::new(args.output.as_deref(), args.force)?;
     let mut client = LogClient::of(host, &args.server)?;
-    let bundle = client.get(format!("/v1/log/ops/{}", args.op.to_hex())).await?;
+    let bundle = client.get(&format!("/v1/log/ops/{}", args.op.to_hex())).await?;
     let op = client.op(&bundle, args.op).await?;
     keep(&place, &bundle)?;
     match args.server.json {

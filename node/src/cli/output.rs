@@ -20,6 +20,7 @@ use serde_json::ser::{Formatter, Serializer};
 use vouch_core::receipt::NEVER;
 
 use super::streams;
+use crate::client::NextAttempt;
 
 /// The first failed write to standard output.
 static BROKEN: OnceLock<String> = OnceLock::new();
@@ -142,9 +143,13 @@ impl Formatter for HarmlessJson {
     }
 }
 
-/// The message before a retry.
-pub(super) fn retrying(why: impl fmt::Display, pause: Duration) -> String {
-    format!("connection lost ({why}); trying again in {:.1} s", pause.as_secs_f64())
+/// The message before another attempt.
+pub(super) fn retrying(NextAttempt { why, pause, server }: &NextAttempt) -> String {
+    match (server, pause.as_secs_f64()) {
+        (Some(server), 0.0) => format!("{why}; trying {server}"),
+        (Some(server), seconds) => format!("{why}; trying {server} in {seconds:.1} s"),
+        (None, seconds) => format!("connection lost ({why}); trying again in {seconds:.1} s"),
+    }
 }
 
 /// How long a blob is kept: until a date and time, or without expiry.

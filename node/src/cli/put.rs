@@ -9,19 +9,18 @@ use vouch_core::chain::{CommitteeChain, MemberId};
 use vouch_core::message::Stage;
 use vouch_core::receipt::NEVER;
 use vouch_core::report::Inspection;
-use vouch_core::session::Certified;
 use vouch_core::session::retry::DEFAULT_LIMIT;
 
 use super::bundles::BundlePlace;
 use super::trust::Trust;
 use super::{ClientArgs, Failure, PutArgs, bundles, output};
-use crate::client::{self, PutProgress};
+use crate::client::{self, PutProgress, PutResult};
 use crate::host::Host;
 use crate::host::files;
 use crate::host::source::Source;
 
 pub(super) async fn put(host: &Host, args: PutArgs) -> Result<u8, Failure> {
-    let mut trust = Trust::new(host, &args.server, &args.trust)?;
+    let mut trust = Trust::new(host, &args.servers, &args.trust)?;
     let expires_at = args.expires.at(host.unix_seconds());
     let expires_at = expires_at.map_err(|error| Failure::new(format_args!("--expires is {error}")))?;
     let [file] = args.files.as_slice() else {
@@ -31,20 +30,20 @@ pub(super) async fn put(host: &Host, args: PutArgs) -> Result<u8, Failure> {
     let place = BundlePlace::new(source.clone(), args.bundle.clone(), args.force);
     place.check(&bundles::inputs(&args))?;
     let put = client::Put {
-        server: trust.server.clone(),
+        servers: trust.servers.clone(),
         trusted: trust.of_link(),
         source: source.clone(),
         expires_at,
         renew: args.renew,
         retry: args.retry,
     };
-    let (certified, attempts) = run(host, put, &trust, !args.json, Some(&place)).await?;
+    let PutResult { certified, server, attempts } = run(host, put, &trust, !args.json, Some(&place)).await?;
     trust.check(&certified.chain)?;
     let bundle = place.write(&certified)?;
     if let Some(kept) = place.kept(&bundle).filter(|_| !args.json) {
         output::error_line(format_args!("{kept}"));
     }
-    trust.record(&certified.chain).await?;
+    trust.record(&server, &certified.chain).await?;
 
     let shown = Inspection::of_certified(&certified.certificate, &certified.chain);
     if args.json {
@@ -78,9 +77,9 @@ fn describe(file: &OsStr, shown: &Inspection, reused: bool, bundle: &Path) {
 }
 
 pub(super) async fn client(host: &Host, args: ClientArgs) -> Result<u8, Failure> {
-    let mut trust = Trust::new(host, &args.server, &args.trust)?;
+    let mut trust = Trust::new(host, args.server.as_str(), &args.trust)?;
     let put = client::Put {
-        server: trust.server.clone(),
+        servers: trust.servers.clone(),
         trusted: trust.of_link(),
         source: Source::File(args.file),
         expires_at: NEVER,
@@ -88,9 +87,9 @@ pub(super) async fn client(host: &Host, args: ClientArgs) -> Result<u8, Failure>
         // `vouch client` has no flag for it.
         retry: DEFAULT_LIMIT,
     };
-    let (certified, _) = run(host, put, &trust, false, None).await?;
+    let PutResult { certified, server, .. } = run(host, put, &trust, false, None).await?;
     trust.check(&certified.chain)?;
-    trust.record(&certified.chain).await?;
+    trust.record(&server, &certified.chain).await?;
     let certificate = bs58::encode(certified.certificate.encode()).into_string();
     output::line(format_args!("server identity: {}", certified.server));
     output::line(format_args!("file {} stored successfully.", certified.certificate.claim.receipt.digest));
@@ -101,14 +100,14 @@ pub(super) async fn client(host: &Host, args: ClientArgs) -> Result<u8, Failure>
     Ok(0)
 }
 
-/// Puts, with progress on standard error. Returns also the number of attempts. Sends nothing if the bundle cannot be written.
+/// Puts, with progress on standard error. Sends nothing if the bundle cannot be written.
 async fn run(
     host: &Host,
     put: client::Put,
     trust: &Trust,
     shows_messages: bool,
     place: Option<&BundlePlace>,
-) -> Result<(Certified, u32), Failure> {
+) -> Result<PutResult, Failure> {
     let length = match &put.source {
         Source::File(path) => files::length(path).ok(),
         Source::Stdin => None,
@@ -123,7 +122,7 @@ async fn run(
     let result = client::put_offer(host, put, offer, progress).await;
     let display = display.lock().unwrap_or_else(PoisonError::into_inner);
     display.bar.finish_and_clear();
-    result.map(|certified| (certified, display.attempts)).map_err(|error| trust.explain(error))
+    result.map_err(|error| trust.explain(error))
 }
 
 /// Shows the progress of a put: a bar for each phase, and a line for each step of a member.
@@ -132,20 +131,12 @@ struct Display {
     length: Option<u64>,
     is_sending: bool,
     shows_messages: bool,
-    attempts: u32,
     chain: Option<CommitteeChain>,
 }
 
 impl Display {
     fn new(length: Option<u64>, shows_messages: bool) -> Self {
-        Self {
-            bar: output::bar("hashing", length),
-            length,
-            is_sending: false,
-            shows_messages,
-            attempts: 1,
-            chain: None,
-        }
+        Self { bar: output::bar("hashing", length), length, is_sending: false, shows_messages, chain: None }
     }
 
     fn show(&mut self, progress: PutProgress) {
@@ -153,10 +144,7 @@ impl Display {
             PutProgress::Hashed(done) => self.bar.set_position(done),
             PutProgress::Offered(_, length) => self.length = Some(length),
             PutProgress::Ready(offset) => self.resume_at(offset),
-            PutProgress::Retrying { why, pause } => {
-                self.attempts += 1;
-                self.say(format_args!("{}", output::retrying(why, pause)));
-            }
+            PutProgress::Retrying(next) => self.say(format_args!("{}", output::retrying(&next))),
             PutProgress::Cluster(chain) => self.chain = Some(chain),
             PutProgress::Sent(done) => self.bar.set_position(done),
             PutProgress::Member(member, stage) => self.member(member, stage),

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use vouch_core::report::Inspection;
-use vouch_core::session::{Attempts, Certified};
+use vouch_core::session::{Attempts, Certified, Fault};
 
 use super::bundles::BundlePlace;
 use super::trust::Trust;
 use super::{Failure, PutArgs, bundles, output};
-use crate::client::{self, ClientError, Item, Prepared, PutLink};
+use crate::client::{self, ClientError, Item, NextAttempt, Prepared, PutLink, ServerTrials};
 use crate::host::Host;
 use crate::host::source::Source;
 use crate::host::tasks::JoinSet;
@@ -48,6 +48,9 @@ struct Puts {
     trust: Trust,
     expires_at: u64,
     link: PutLink,
+    /// The address of the link's server.
+    server: String,
+    trials: ServerTrials,
     queue: VecDeque<FilePut>,
     running: JoinSet<Attempt>,
     attempts: Arc<Mutex<Attempts>>,
@@ -77,19 +80,21 @@ pub(super) async fn put(host: &Host, args: PutArgs, trust: Trust, expires_at: u6
     if queue.is_empty() {
         return Ok(code);
     }
-    let mut attempts = Attempts::new(trust.of_link(), args.retry);
-    let link = PutLink::open_with(host, &trust.server, attempts.link_options()).await;
-    let link = link.map_err(|error| trust.explain(error))?;
-    attempts.retry.opened();
+    let attempts = Arc::new(Mutex::new(Attempts::new(trust.of_link(), args.retry).among(trust.servers.count())));
+    let mut trials = ServerTrials::new(trust.servers.clone());
+    let opened = dial(host, &attempts, &mut trials, args.json).await;
+    let (link, server) = opened.map_err(|error| trust.explain(error))?;
     let puts = Puts {
         host: host.clone(),
         args,
         trust,
         expires_at,
         link,
+        server,
+        trials,
         queue,
         running: JoinSet::new(),
-        attempts: Arc::new(Mutex::new(attempts)),
+        attempts,
         pause: None,
         recorded: None,
         code,
@@ -109,7 +114,7 @@ impl Puts {
                 self.ended(file, result).await?;
             } else if let Some(pause) = self.pause.take() {
                 self.host.sleep(pause).await;
-                self.dial().await;
+                self.dial_again().await;
             } else {
                 return Ok(self.code);
             }
@@ -146,7 +151,7 @@ impl Puts {
                 let epoch = Some(certified.certificate.epoch);
                 if self.recorded < epoch {
                     self.recorded = epoch;
-                    self.trust.record(&certified.chain).await?;
+                    self.trust.record(&self.server, &certified.chain).await?;
                 }
                 match print(&file, &certified, &bundle, self.args.json) {
                     Ok(()) => return Ok(()),
@@ -168,44 +173,32 @@ impl Puts {
 
     /// Plans another attempt, one for all files that were interrupted together. Fails with the error if it is final.
     fn plan_retry(&mut self, file: &FilePut, error: ClientError) -> Result<(), ClientError> {
-        let is_once = file.prepared.as_ref().is_some_and(Prepared::is_once);
-        if is_once && self.attempts().retry.may_pass(client::fault(&error)) {
-            return Err(ClientError::ReadOnce(Box::new(error)));
+        let fault = client::fault(&error);
+        let is_of_link = matches!(error, ClientError::Ended(_));
+        // A server that refuses one file for good may be right, and the other files are not to suffer from it.
+        if fault == Fault::Permanent && !is_of_link {
+            return Err(error);
         }
-        if self.pause.is_some() && self.attempts().retry.may_pass(client::fault(&error)) {
+        let is_spent = file.prepared.as_ref().is_some_and(Prepared::is_spent);
+        if self.pause.is_some() && !is_spent && (is_of_link || self.attempts().retry.may_pass(fault)) {
             return Ok(());
         }
-        let (pause, error) = client::pause(&mut self.attempts().retry, error, &self.host)?;
-        self.announce(&error, pause);
-        self.pause = Some(pause);
+        let attempts = self.attempts.clone();
+        let mut attempts = attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = self.trials.failed(&mut attempts.retry, error, &self.host, is_spent)?;
+        announce(&next, self.args.json);
+        self.pause = Some(next.pause);
         Ok(())
     }
 
-    fn announce(&self, error: &ClientError, pause: Duration) {
-        if !self.args.json {
-            output::error_line(format_args!("{}", output::retrying(error, pause)));
-        }
-    }
-
-    /// Dials again if the link is lost. If the retries are used up, all files that are left fail.
-    async fn dial(&mut self) {
-        if !self.link.is_closed() {
+    /// Dials again if the link is lost, or if it is the turn of another server. If the retries are used up, all files that are left fail.
+    async fn dial_again(&mut self) {
+        if !self.link.is_closed() && self.server == self.trials.server(&self.attempts().retry) {
             return;
         }
-        let options = self.attempts().link_options();
-        let error = match PutLink::open_with(&self.host, &self.trust.server, options).await {
-            Ok(link) => {
-                self.link = link;
-                return;
-            }
-            Err(error) => error,
-        };
-        let planned = client::pause(&mut self.attempts().retry, error, &self.host);
-        match planned {
-            Ok((pause, error)) => {
-                self.announce(&error, pause);
-                self.pause = Some(pause);
-            }
+        let attempts = self.attempts.clone();
+        match dial(&self.host, &attempts, &mut self.trials, self.args.json).await {
+            Ok((link, server)) => (self.link, self.server) = (link, server),
             Err(error) => {
                 let failure = self.trust.explain(error);
                 for file in std::mem::take(&mut self.queue) {
@@ -218,6 +211,38 @@ impl Puts {
     fn failed(&mut self, file: &FilePut, failure: &Failure) {
         self.code = 1;
         print_failure(&file.file, failure, self.args.json);
+    }
+}
+
+/// Opens a link to the server whose turn it is, or to one after it.
+async fn dial(
+    host: &Host,
+    attempts: &Mutex<Attempts>,
+    trials: &mut ServerTrials,
+    is_json: bool,
+) -> Result<(PutLink, String), ClientError> {
+    let locked = || attempts.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let (options, server) = {
+            let attempts = locked();
+            (attempts.link_options(), trials.server(&attempts.retry).to_owned())
+        };
+        let error = match PutLink::open_with(host, &server, options).await {
+            Ok(link) => {
+                locked().retry.opened();
+                return Ok((link, server));
+            }
+            Err(error) => error,
+        };
+        let next = trials.failed(&mut locked().retry, error, host, false)?;
+        announce(&next, is_json);
+        host.sleep(next.pause).await;
+    }
+}
+
+fn announce(next: &NextAttempt, is_json: bool) {
+    if !is_json {
+        output::error_line(format_args!("{}", output::retrying(next)));
     }
 }
 

@@ -8,16 +8,16 @@ use vouch_core::trust::{IdentitySource, KnownIdentities, decide};
 use vouch_core::verify;
 
 use super::{Failure, ForgetArgs, TrustArgs, output};
-use crate::client::ClientError;
+use crate::client::{ClientError, Servers};
 use crate::host::Host;
 use crate::known_clusters::{KnownClusters, KnownClustersError};
 use crate::link::LinkError;
 use crate::tls::is_loopback;
 
-/// What to trust of one server's cluster, and where it is from.
+/// What to trust of the servers' cluster, and where it is from.
 #[derive(Debug, Clone)]
 pub(super) struct Trust {
-    pub(super) server: String,
+    pub(super) servers: Servers,
     /// The identity that the server must show. `None`: first contact.
     pub(super) pinned: Option<ClusterId>,
     /// The newest committee of that cluster that was verified. `None`: the genesis, or nothing is recorded.
@@ -25,15 +25,18 @@ pub(super) struct Trust {
     known: KnownIdentities<ClusterId>,
     /// The file with what is known, and in which to record what the server shows.
     file: Option<KnownClusters>,
+    /// Whether the user named the file. Otherwise servers on loopback are not recorded.
+    is_file_given: bool,
     /// ` --known-clusters FILE` if the user gave it, for the command that an error suggests; or nothing.
     file_flag: String,
 }
 
 impl Trust {
-    pub(super) fn new(host: &Host, server: &str, args: &TrustArgs) -> Result<Self, Failure> {
+    pub(super) fn new(host: &Host, servers: impl Into<Servers>, args: &TrustArgs) -> Result<Self, Failure> {
+        let servers = servers.into();
         let file = match &args.known_clusters {
             Some(path) => Some(KnownClusters::at(host, path.clone())),
-            None if is_loopback(server) => None,
+            None if servers.iter().all(is_loopback) => None,
             None => match KnownClusters::of_user(host) {
                 // Nothing needs to be recorded.
                 Err(KnownClustersError::NoHome) if args.cluster.is_some() => None,
@@ -41,7 +44,7 @@ impl Trust {
             },
         };
         let remembered = match &file {
-            Some(file) if args.cluster.is_none() => file.identity(server).map_err(Failure::new)?,
+            Some(file) if args.cluster.is_none() => recorded_of(file, &servers)?,
             _ => None,
         };
         let known = KnownIdentities { given: args.cluster, remembered, ..KnownIdentities::default() };
@@ -54,7 +57,8 @@ impl Trust {
             (Some(file), Some(cluster)) => file.newest(cluster).map_err(Failure::new)?,
             _ => None,
         };
-        Ok(Self { server: server.to_owned(), pinned, newest, known, file, file_flag })
+        let is_file_given = args.known_clusters.is_some();
+        Ok(Self { servers, pinned, newest, known, file, is_file_given, file_flag })
     }
 
     /// What a link to the server must show.
@@ -70,29 +74,32 @@ impl Trust {
             _ => self.newest,
         };
         let Some(newest) = newest else { return Ok(()) };
-        check_pinned(chain, newest).map_err(|error| self.contradicted(error.into(), chain.cluster()))
+        check_pinned(chain, newest).map_err(|error| self.contradicted(&error.into(), chain.cluster()))
     }
 
-    /// Records what the command has verified: at first contact the identity, which it says, and the newest committee.
-    pub(super) async fn record(&mut self, chain: &CommitteeChain) -> Result<(), Failure> {
+    /// Records what the command has verified: at first contact with this server the identity, which it says, and the newest committee.
+    pub(super) async fn record(&mut self, server: &str, chain: &CommitteeChain) -> Result<(), Failure> {
         let cluster = chain.cluster();
         let decision = decide(&KnownIdentities { shown: Some(cluster), ..self.known.clone() });
         if let Some(file) = self.file.clone() {
             if self.pinned.is_none() {
                 self.newest = file.newest(cluster).map_err(Failure::new)?;
             }
-            let recorded = match decision.record {
-                true => file.record(&self.server, chain).await,
+            // The identity may be recorded for another of the servers only.
+            let is_first = (decision.record || self.known.given.is_none())
+                && (self.is_file_given || !is_loopback(server))
+                && file.identity(server).map_err(Failure::new)?.is_none();
+            let recorded = match is_first {
+                true => file.record(server, chain).await,
                 false => file.raise(chain).await,
             };
             recorded.map_err(|error| match error {
-                KnownClustersError::Contradiction(error) => self.contradicted((*error).into(), cluster),
+                KnownClustersError::Contradiction(error) => self.contradicted(&(*error).into(), cluster),
                 error => Failure::new(error),
             })?;
-            if decision.record {
+            if is_first {
                 output::error_line(format_args!(
-                    "first contact with {}: its cluster {cluster} is recorded in {}, and later contacts are compared with it",
-                    self.server,
+                    "first contact with {server}: its cluster {cluster} is recorded in {}, and later contacts are compared with it",
                     output::name(file.path())
                 ));
             }
@@ -104,7 +111,19 @@ impl Trust {
 
     /// A client's error, with what to do about it.
     pub(super) fn explain(&self, error: ClientError) -> Failure {
-        let cause = cause(&error);
+        let ClientError::EveryServer(errors) = error else { return self.explain_at(self.servers.first(), &error) };
+        let mut failure = Failure::new(format_args!("none of the servers {} could do it", self.servers));
+        for (server, error) in errors {
+            let of_server = self.explain_at(&server, &error);
+            failure = failure.with_note(format_args!("{server}: {}", of_server.message));
+            failure.notes.extend(of_server.notes);
+        }
+        failure
+    }
+
+    /// The error of one server, with what to do about it.
+    fn explain_at(&self, server: &str, error: &ClientError) -> Failure {
+        let cause = cause(error);
         let is_another = match cause {
             ClientError::Session(SessionError::AnotherCluster { .. }) => true,
             ClientError::Session(SessionError::Refused { failed, .. })
@@ -123,25 +142,27 @@ impl Trust {
         match self.pinned {
             Some(recorded) if is_another && source == Some(IdentitySource::Remembered) => Failure::new(error)
                 .with_note(format_args!(
-                    "The identity recorded for {} at first contact is {recorded}. Either the server now serves another cluster, or \
-                     somebody intercepts the connection.",
-                    self.server
+                    "The identity recorded for {server} at first contact is {recorded}. Either the server now serves another cluster, or \
+                     somebody intercepts the connection."
                 ))
                 .with_note(format_args!(
-                    "If you know why it changed, forget the old identity with: vouch forget {}{}",
-                    self.server, self.file_flag
+                    "If you know why it changed, forget the old identity with: vouch forget {server}{}",
+                    self.file_flag
                 )),
             Some(pinned) if is_another => {
                 Failure::new(error).with_note(format_args!("The identity given with --cluster is {pinned}."))
             }
             Some(cluster) if is_contradicted => self.contradicted(error, cluster),
+            _ if matches!(cause, ClientError::NoCommittee { .. }) => Failure::new(error).with_note(
+                "A server founds the committee with the first put, or once all replicas have joined that it was told of.",
+            ),
             _ => Failure::new(error),
         }
     }
 
     /// The server's committees are not those that are recorded of its cluster.
-    fn contradicted(&self, error: ClientError, cluster: ClusterId) -> Failure {
-        let is_old = matches!(cause(&error), ClientError::Session(SessionError::OldEpoch { .. }));
+    fn contradicted(&self, error: &ClientError, cluster: ClusterId) -> Failure {
+        let is_old = matches!(cause(error), ClientError::Session(SessionError::OldEpoch { .. }));
         let failure = Failure::new(error);
         let Some(file) = &self.file else { return failure };
         let (Ok(Some(newest)), Ok(servers)) = (file.newest(cluster), file.servers(cluster)) else { return failure };
@@ -162,6 +183,23 @@ impl Trust {
             ))
             .with_note(format_args!("If you know that the record is wrong, forget it with: {}", forget.join(" && ")))
     }
+}
+
+/// The identity recorded for the servers, if one is. They are said to be of one cluster, so there is only one.
+fn recorded_of(file: &KnownClusters, servers: &Servers) -> Result<Option<ClusterId>, Failure> {
+    let mut found: Option<(&str, ClusterId)> = None;
+    for server in servers.iter() {
+        let Some(cluster) = file.identity(server).map_err(Failure::new)? else { continue };
+        let (first, expected) = *found.get_or_insert((server, cluster));
+        if cluster != expected {
+            return Err(Failure::new(format_args!(
+                "the servers are of different clusters: {first} of {expected}, {server} of {cluster}, as recorded in {}",
+                output::name(file.path())
+            ))
+            .with_note("Name only servers of one cluster with --server."));
+        }
+    }
+    Ok(found.map(|(_, cluster)| cluster))
 }
 
 /// The error of the last attempt.

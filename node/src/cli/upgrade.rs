@@ -17,8 +17,8 @@ use vouch_core::verify::{Verdict, Verifier, VerifyOptions};
 use super::trust::Trust;
 use super::verify::read_bundle;
 use super::{Failure, UpgradeArgs, output, target_to_write};
-use crate::client::PutLink;
 use crate::client::seal::fetch_seal;
+use crate::client::{self, PutLink, Servers};
 use crate::host::Host;
 
 const BUNDLE_MODE: u32 = 0o644;
@@ -105,24 +105,26 @@ pub(super) async fn upgrade(host: &Host, args: UpgradeArgs) -> Result<u8, Failur
     let target = target_to_write(path)?;
     let text = String::from_utf8(read_bundle(&args.bundle)?)
         .map_err(|error| Failure::cannot_check(format_args!("{} is not text: {error}", output::name(&args.bundle))))?;
-    let mut trust = Trust::new(host, &args.server, &args.trust)?;
+    // There is one: the argument is required.
+    let servers = Servers::new(args.servers.clone()).ok_or_else(|| Failure::cannot_check("no server is named"))?;
+    let mut trust = Trust::new(host, servers, &args.trust)?;
     let bundle =
         Bundle::parse(text.as_bytes(), &Limits::default()).map_err(|error| Failure::cannot_check(error.to_string()))?;
     let cluster = trust.pinned.ok_or_else(|| {
         Failure::cannot_check("no cluster identity is trusted").with_note("Name it with --cluster IDENTITY.")
     })?;
     let old = Verified::new(text, cluster, host, &args.bundle)?;
-    let link = PutLink::open(host, &args.server, trust.of_link()).await.map_err(|error| trust.explain(error))?;
-    let shown =
-        host.timeout(PATIENCE, link.known_chain()).await.map_err(|_| Failure::new("the server shows no committee"))?;
-    let shown = shown.map_err(|error| trust.explain(error))?;
+    let tell = |next: &_| output::error_line(format_args!("{}", output::retrying(next)));
+    let opened = client::open_known(host, &trust.servers, trust.of_link(), PATIENCE, tell).await;
+    let (link, server) = opened.map_err(|error| trust.explain(error))?;
+    let shown = link.known_chain().await.map_err(|error| trust.explain(error))?;
     if let ChainComparison::Fork(_) = old.chain.compare(shown) {
         let note =
             "Get a bundle of a newer file from that server and run `vouch compare` on both: it writes the evidence.";
         return Err(Failure::new("the server's committees contradict those of the bundle").with_note(note));
     }
     trust.check(shown)?;
-    trust.record(shown).await?;
+    trust.record(&server, shown).await?;
     let (upgraded, sealing) = match args.renew {
         true => (renewed(host, &link, &old.certificate, &trust).await?, Sealing::NotYet),
         false => {
@@ -130,7 +132,7 @@ pub(super) async fn upgrade(host: &Host, args: UpgradeArgs) -> Result<u8, Failur
             let chain = if epoch > old.last_epoch() { BundleChain::new(shown, epoch) } else { bundle.chain };
             let sealing = match bundle.sealed {
                 Some(_) => Sealing::Had,
-                None => Sealing::of(host, &args.server, &old, shown).await,
+                None => Sealing::of(host, &server, &old, shown).await,
             };
             let sealed = sealing.path().map(SealPath::encode).or(bundle.sealed);
             (Bundle { chain, sealed, ..bundle }, sealing)

@@ -11,15 +11,15 @@ use vouch_core::slice::Slice;
 use vouch_core::tree::Suspended;
 use vouch_core::verify::Trust;
 
-use super::{ClientError, Download, DownloadEvent};
+use super::{ClientError, Download, DownloadEvent, NextAttempt, ServerTrials, Servers};
 use crate::host::Host;
 use crate::link::LinkError;
 
 /// The parameters of a get.
 #[derive(Debug, Clone)]
 pub struct Get {
-    /// The server, `host:port`.
-    pub server: String,
+    /// The servers.
+    pub servers: Servers,
     /// What to trust; without a cluster identity, the server's is accepted.
     pub trusted: Trust,
     /// The blob's digest.
@@ -31,7 +31,7 @@ pub struct Get {
     /// The hashes of the bytes that the output holds: whole groups from the blob's beginning. Nothing is written until they are known
     /// to be the blob's. Empty for a range: use [`held_range`](super::held_range).
     pub held: Suspended,
-    /// How long the get is retried without progress after the link is lost; zero: no retry.
+    /// How long the get is retried without progress after the link is lost; zero: every server is tried once.
     pub retry: Duration,
 }
 
@@ -54,6 +54,8 @@ pub struct GetResult {
     pub range: Range<u64>,
     /// The number of attempts.
     pub attempts: u32,
+    /// The address of the server that sent the last bytes.
+    pub server: String,
 }
 
 /// The progress of a get.
@@ -67,13 +69,8 @@ pub enum GetProgress {
     Received(u64),
     /// A member failed.
     Rejected(Rejection),
-    /// The link was lost. The get is retried after a pause.
-    Retrying {
-        /// Why the link was lost, for people.
-        why: String,
-        /// The pause.
-        pause: Duration,
-    },
+    /// An attempt failed. The get is retried.
+    Retrying(NextAttempt),
 }
 
 /// Gets a blob or a range of it. Each byte is verified before it is written and is written once, so after an error the output holds a
@@ -89,7 +86,8 @@ pub async fn get(
 ) -> Result<GetResult, ClientError> {
     let mut transfer = Transfer {
         host: host.clone(),
-        attempts: Attempts::new(get.trusted, get.retry),
+        attempts: Attempts::new(get.trusted, get.retry).among(get.servers.count()),
+        trials: ServerTrials::new(get.servers.clone()),
         resumable: ResumableGet::new(get.wanted(), get.held.length),
         is_prefix_verified: false,
         get,
@@ -100,12 +98,15 @@ pub async fn get(
                 // Cannot fail: a session reports the length before it ends.
                 let verified = transfer.resumable.verified().cloned();
                 let VerifiedRange { length, range } = verified.ok_or_else(|| LinkError::Broken("no length".into()))?;
-                return Ok(GetResult { chain, length, range, attempts: transfer.attempts.retry.attempts() });
+                let retry = &transfer.attempts.retry;
+                let (attempts, server) = (retry.attempts(), transfer.trials.server(retry).to_owned());
+                return Ok(GetResult { chain, length, range, attempts, server });
             }
             Err(error) => error,
         };
-        let (pause, error) = super::pause(&mut transfer.attempts.retry, error, host)?;
-        progress(GetProgress::Retrying { why: error.to_string(), pause });
+        let next = transfer.trials.failed(&mut transfer.attempts.retry, error, host, false)?;
+        let pause = next.pause;
+        progress(GetProgress::Retrying(next));
         host.sleep(pause).await;
     }
 }
@@ -115,6 +116,7 @@ struct Transfer {
     host: Host,
     get: Get,
     attempts: Attempts,
+    trials: ServerTrials,
     resumable: ResumableGet,
     /// Whether the bytes held before the get are known to be the blob's.
     is_prefix_verified: bool,
@@ -127,7 +129,7 @@ impl Transfer {
         progress: &impl Fn(GetProgress),
     ) -> Result<CommitteeChain, ClientError> {
         let (options, rest) = (self.attempts.link_options(), self.resumable.rest());
-        let mut download = Download::dial(&self.host, &self.get.server, options, rest).await?;
+        let mut download = Download::dial(&self.host, self.trials.server(&self.attempts.retry), options, rest).await?;
         let result = self.receive(&mut download, output, progress).await;
         download.report_to(&mut self.attempts);
         result

@@ -7,7 +7,7 @@ use vouch_core::session::{Attempts, ByteRange, SessionError, WantedBytes};
 use vouch_core::slice::Slice;
 use vouch_core::tree::{GROUP, HeldRange, VerifiedSlice};
 
-use super::{ClientError, Download, DownloadEvent, Get, GetProgress};
+use super::{ClientError, Download, DownloadEvent, Get, GetProgress, ServerTrials};
 use crate::host::Host;
 use crate::link::LinkError;
 
@@ -32,13 +32,16 @@ pub async fn held_range<E: From<ClientError>>(
     progress: impl Fn(GetProgress),
     read: impl FnOnce(u64, &mut dyn FnMut(&[u8])) -> Result<(), E>,
 ) -> Result<Option<HeldPrefix>, E> {
-    let mut attempts = Attempts::new(get.trusted, get.retry);
+    let mut attempts = Attempts::new(get.trusted, get.retry).among(get.servers.count());
+    let mut trials = ServerTrials::new(get.servers.clone());
     let groups = loop {
-        match boundary_groups(host, get, there, &mut attempts).await {
+        let server = trials.server(&attempts.retry).to_owned();
+        match boundary_groups(host, &server, get, there, &mut attempts).await {
             Ok(groups) => break groups,
             Err(error) => {
-                let (pause, error) = super::pause(&mut attempts.retry, error, host)?;
-                progress(GetProgress::Retrying { why: error.to_string(), pause });
+                let next = trials.failed(&mut attempts.retry, error, host, false)?;
+                let pause = next.pause;
+                progress(GetProgress::Retrying(next));
                 host.sleep(pause).await;
             }
         }
@@ -64,6 +67,7 @@ struct BoundaryGroups {
 /// `None` if there are too few bytes to check, or if the blob does not have the range: then the get itself reports the error.
 async fn boundary_groups(
     host: &Host,
+    server: &str,
     get: &Get,
     there: u64,
     attempts: &mut Attempts,
@@ -73,7 +77,7 @@ async fn boundary_groups(
         ByteRange::Between { first, .. } | ByteRange::From(first) => ByteRange::Between { first, last: first },
         ByteRange::Last(_) => ByteRange::Last(1),
     };
-    let (length, mut first) = match group(host, get, at, attempts).await {
+    let (length, mut first) = match group(host, server, get, at, attempts).await {
         Err(ClientError::Session(SessionError::Unsatisfiable { .. })) => return Ok(None),
         found => found?,
     };
@@ -86,9 +90,9 @@ async fn boundary_groups(
     }
     let byte = |at| ByteRange::Between { first: at, last: at };
     if !contains(&first, range.start) {
-        first = group(host, get, byte(range.start), attempts).await?.1;
+        first = group(host, server, get, byte(range.start), attempts).await?.1;
     }
-    let next = group(host, get, byte(end), attempts).await?.1;
+    let next = group(host, server, get, byte(end), attempts).await?.1;
     Ok(Some(BoundaryGroups { length, range, first, next }))
 }
 
@@ -97,9 +101,15 @@ fn contains(slice: &Slice, at: u64) -> bool {
 }
 
 /// Gets the verified group that contains one byte, and the blob's length.
-async fn group(host: &Host, get: &Get, byte: ByteRange, attempts: &mut Attempts) -> Result<(u64, Slice), ClientError> {
+async fn group(
+    host: &Host,
+    server: &str,
+    get: &Get,
+    byte: ByteRange,
+    attempts: &mut Attempts,
+) -> Result<(u64, Slice), ClientError> {
     let wanted = WantedBytes { range: Some(byte), ..get.wanted() };
-    let mut download = Download::dial(host, &get.server, attempts.link_options(), wanted).await?;
+    let mut download = Download::dial(host, server, attempts.link_options(), wanted).await?;
     let found = receive_group(&mut download).await;
     download.report_to(attempts);
     found

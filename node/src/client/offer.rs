@@ -175,8 +175,8 @@ impl Offer {
         }
     }
 
-    /// Whether the bytes can be read only once, so that no retry is possible.
-    pub fn is_once(&self) -> bool {
-        matches!(self.bytes, ByteSource::Once(_))
+    /// Whether the bytes could be read only once and were, so that no further attempt is possible.
+    pub fn is_spent(&self) -> bool {
+        matches!(self.bytes, ByteSource::Once(None))
     }
 }

@@ -57,9 +57,9 @@ impl Prepared {
         Self { name, offer, new }
     }
 
-    /// Whether the bytes can be read only once.
-    pub fn is_once(&self) -> bool {
-        self.offer.is_once()
+    /// Whether the bytes could be read only once, and were.
+    pub fn is_spent(&self) -> bool {
+        self.offer.is_spent()
     }
 }
 

@@ -4,11 +4,10 @@
 mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use vouch_core::session::{Attempts, Certified, Fault, Milestone, Retry};
+use vouch_core::session::{Attempts, Certified, Fault, Milestone};
 
-use super::{ClientError, Offer, Prepared, Put, PutLink, PutProgress};
+use super::{ClientError, Offer, Prepared, Put, PutLink, PutProgress, ServerTrials};
 use crate::host::Host;
 use crate::link::LinkError;
 
@@ -23,7 +22,7 @@ pub async fn put(
     progress: impl Fn(PutProgress) + Clone + Send + 'static,
 ) -> Result<Certified, ClientError> {
     let offer = offer(host, &put, progress.clone()).await?;
-    put_offer(host, put, offer, progress).await
+    put_offer(host, put, offer, progress).await.map(|result| result.certified)
 }
 
 /// Hashes the source of a put.
@@ -39,6 +38,17 @@ pub async fn offer(
     Offer::of(host, put.source.clone(), progress).await.map_err(failed)
 }
 
+/// The result of a put.
+#[derive(Debug)]
+pub struct PutResult {
+    /// The certificate, verified.
+    pub certified: Certified,
+    /// The address of the server that sent it.
+    pub server: String,
+    /// The number of attempts.
+    pub attempts: u32,
+}
+
 /// As [`put`], for a source that [`offer`] has hashed.
 ///
 /// # Errors
@@ -48,17 +58,17 @@ pub async fn put_offer(
     put: Put,
     offer: Offer,
     progress: impl Fn(PutProgress) + Clone + Send + 'static,
-) -> Result<Certified, ClientError> {
-    let Put { server, trusted, source, expires_at, renew, retry } = put;
-    let attempts = Arc::new(Mutex::new(Attempts::new(trusted, retry)));
+) -> Result<PutResult, ClientError> {
+    let Put { servers, trusted, source, expires_at, renew, retry } = put;
+    let attempts = Arc::new(Mutex::new(Attempts::new(trusted, retry).among(servers.count())));
     let locked = || attempts.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut trials = ServerTrials::new(servers);
     let mut prepared = Prepared::offered(host, source.to_string(), offer, expires_at, renew);
-    let mut lost = None;
     loop {
-        if let Some(error) = lost.take().filter(|_| prepared.is_once()) {
-            return Err(ClientError::ReadOnce(Box::new(error)));
-        }
-        let options = locked().link_options();
+        let (options, server) = {
+            let attempts = locked();
+            (attempts.link_options(), trials.server(&attempts.retry).to_owned())
+        };
         let attempt = async {
             let (link, opened) = PutLink::connect(host, &server, options).await?;
             let (seen, shown) = (attempts.clone(), progress.clone());
@@ -76,15 +86,13 @@ pub async fn put_offer(
             result.map_err(only_cause)
         };
         let error = match attempt.await {
-            Ok(certified) => return Ok(certified),
+            Ok(certified) => return Ok(PutResult { certified, server, attempts: locked().retry.attempts() }),
             Err(error) => error,
         };
-        let (pause, error) = pause(&mut locked().retry, error, host)?;
-        if !prepared.is_once() {
-            progress(PutProgress::Retrying { why: error.to_string(), pause });
-            host.sleep(pause).await;
-        }
-        lost = Some(error);
+        let next = trials.failed(&mut locked().retry, error, host, prepared.is_spent())?;
+        let pause = next.pause;
+        progress(PutProgress::Retrying(next));
+        host.sleep(pause).await;
     }
 }
 
@@ -102,9 +110,7 @@ pub fn milestone(step: &PutProgress) -> Option<Milestone> {
         PutProgress::Ready(bytes) => Some(Milestone::Ready(*bytes)),
         PutProgress::Sent(bytes) => Some(Milestone::Moved(*bytes)),
         PutProgress::Member(_, stage) => Milestone::of_stage(*stage),
-        PutProgress::Cluster(_) | PutProgress::Hashed(_) | PutProgress::Offered(..) | PutProgress::Retrying { .. } => {
-            None
-        }
+        PutProgress::Cluster(_) | PutProgress::Hashed(_) | PutProgress::Offered(..) | PutProgress::Retrying(_) => None,
     }
 }
 
@@ -122,30 +128,16 @@ pub fn fault(error: &ClientError) -> Fault {
             | LinkError::Connect { .. }
             // A proxy answers in place of a server that is down.
             | LinkError::Handshake { .. },
-        ) => Fault::Link,
+        )
+        | ClientError::NoCommittee { .. } => Fault::Link,
         ClientError::Link(LinkError::TooLarge(_) | LinkError::Message(_) | LinkError::Violation(_))
-        | ClientError::Source { .. }
-        // The time that the user allows has passed.
-        | ClientError::Stalled { .. }
+        // This server has used up the time that the user allows.
+        | ClientError::Stalled { .. } => Fault::Permanent,
+        ClientError::Source { .. }
         | ClientError::Sink(_)
         | ClientError::AnotherPrefix { .. }
         | ClientError::ReadOnce(_)
-        | ClientError::GaveUp { .. } => Fault::Permanent,
-    }
-}
-
-/// The pause before the next attempt, with the error.
-///
-/// # Errors
-/// The error, if there is no retry; [`ClientError::GaveUp`] after several attempts.
-pub fn pause(retry: &mut Retry, error: ClientError, host: &Host) -> Result<(Duration, ClientError), ClientError> {
-    let fault = fault(&error);
-    let [random] = host.random();
-    match retry.pause(fault, host.monotonic(), random) {
-        Some(pause) => Ok((pause, error)),
-        None if retry.attempts() > 1 && retry.may_pass(fault) => {
-            Err(ClientError::GaveUp { attempts: retry.attempts(), error: Box::new(error) })
-        }
-        None => Err(error),
+        | ClientError::GaveUp { .. }
+        | ClientError::EveryServer(_) => Fault::Local,
     }
 }

@@ -1,5 +1,6 @@
 //! What the attempts of a put or a get have in common.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::get::{GetRequest, GetSession};
@@ -56,6 +57,12 @@ impl Attempts {
     pub fn new(trusted: impl Into<Trust>, limit: Duration) -> Self {
         let options = LinkOptions { trusted: trusted.into(), known: None, limit: WaitLimit::new(limit) };
         Self { retry: Retry::new(limit), options }
+    }
+
+    /// For a client with this many servers, of one cluster.
+    #[must_use]
+    pub fn among(self, servers: NonZeroUsize) -> Self {
+        Self { retry: self.retry.among(servers), ..self }
     }
 
     /// A server showed these committees, and they were verified. Later attempts accept no other cluster: otherwise a put could end

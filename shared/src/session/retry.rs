@@ -1,9 +1,10 @@
-//! Decides whether a failed put or get is retried, and after which pause.
+//! Decides whether a failed put or get is retried, at which server, and after which pause.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -29,8 +30,10 @@ pub enum Fault {
     Refusal,
     /// No replica holds the blob, or every holder failed.
     NoHolder,
-    /// A retry would fail in the same way.
+    /// A retry at the same server would fail in the same way.
     Permanent,
+    /// The fault lies with the client: its file, its output, or its request. Another server would not help.
+    Local,
 }
 
 impl Fault {
@@ -61,6 +64,11 @@ impl From<&SessionError> for Fault {
             SessionError::Refused { failed, .. } => Self::of_refusal(failed.code),
             SessionError::NoProgress(_) | SessionError::OldEpoch { .. } => Self::Link,
             SessionError::NotFound(_) | SessionError::Exhausted(_) => Self::NoHolder,
+            SessionError::SourceChanged { .. }
+            | SessionError::Unproved { .. }
+            | SessionError::NoRoom
+            // The length is proved, so it is the same at every server.
+            | SessionError::Unsatisfiable { .. } => Self::Local,
             _ => Self::Permanent,
         }
     }
@@ -126,11 +134,28 @@ impl HighWaterMark {
     }
 }
 
-/// Decides whether the puts or gets of one link are retried. The limit is on the time without progress, counted from the first failure
-/// since the last progress. Only a milestone beyond every earlier attempt is progress.
+/// What the attempts since the last progress say about one of the client's servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It may be tried.
+    Open,
+    /// It failed in this round, with this fault.
+    Failed(Fault),
+    /// It would fail in the same way again, and is not tried any more.
+    Excluded,
+}
+
+/// Decides whether the puts or gets of one link are retried, and at which server. The limit is on the time without progress, counted from
+/// the first failure since the last progress. Only a milestone beyond every earlier attempt is progress.
+///
+/// A client may have several servers of one cluster. After a fault of one, the next is tried at once; only after all of them have failed
+/// since the last progress is there a pause. One that would fail in the same way again is not tried any more.
 #[derive(Debug)]
 pub struct Retry {
     limit: Duration,
+    /// In the order given.
+    servers: Vec<Standing>,
+    server: usize,
     reached: BTreeMap<usize, HighWaterMark>,
     is_open: bool,
     is_ready: bool,
@@ -142,8 +167,28 @@ pub struct Retry {
 impl Retry {
     /// Retries until there has been no progress for `limit`; zero: never retries.
     pub fn new(limit: Duration) -> Self {
-        let reached = BTreeMap::new();
-        Self { limit, reached, is_open: false, is_ready: false, failing_since: None, pauses: 0, attempts: 1 }
+        Self {
+            limit,
+            servers: vec![Standing::Open],
+            server: 0,
+            reached: BTreeMap::new(),
+            is_open: false,
+            is_ready: false,
+            failing_since: None,
+            pauses: 0,
+            attempts: 1,
+        }
+    }
+
+    /// For a client with this many servers.
+    #[must_use]
+    pub fn among(self, servers: NonZeroUsize) -> Self {
+        Self { servers: vec![Standing::Open; servers.get()], ..self }
+    }
+
+    /// The server of the next attempt: its place in the order given, from 0.
+    pub fn server(&self) -> usize {
+        self.server
     }
 
     /// A server has proved its node key.
@@ -170,6 +215,22 @@ impl Retry {
 
     fn progressed(&mut self) {
         (self.failing_since, self.pauses) = (None, 0);
+        self.reopen();
+    }
+
+    /// Begins a round: every server that is not excluded may be tried.
+    fn reopen(&mut self) {
+        for standing in &mut self.servers {
+            if let Standing::Failed(_) = standing {
+                *standing = Standing::Open;
+            }
+        }
+    }
+
+    /// The first server after the last one that may be tried.
+    fn next_open(&self) -> Option<usize> {
+        let count = self.servers.len();
+        (1..=count).map(|step| (self.server + step) % count).find(|at| self.servers[*at] == Standing::Open)
     }
 
     /// The number of attempts so far.
@@ -177,9 +238,27 @@ impl Retry {
         self.attempts
     }
 
-    /// The pause before the next attempt; `None` if there is no retry. `now` is monotonic. `random` is a random byte.
+    /// The pause before the next attempt, which goes to [`server`](Self::server): zero if a server is left that has not failed since the
+    /// last progress. `None` if there is no further attempt. `now` is monotonic. `random` is a random byte.
     pub fn pause(&mut self, fault: Fault, now: Duration, random: u8) -> Option<Duration> {
-        if !self.may_pass(fault) {
+        if fault == Fault::Local {
+            return None;
+        }
+        self.servers[self.server] =
+            if fault == Fault::Permanent { Standing::Excluded } else { Standing::Failed(fault) };
+        let pause = match self.next_open() {
+            Some(_) => Duration::ZERO,
+            None => self.pause_of_round(now, random)?,
+        };
+        self.server = self.next_open()?;
+        self.attempts += 1;
+        Some(pause)
+    }
+
+    /// The pause after every server has failed. Then a new round begins.
+    fn pause_of_round(&mut self, now: Duration, random: u8) -> Option<Duration> {
+        let may_pass = |standing: &Standing| matches!(standing, Standing::Failed(fault) if self.may_pass(*fault));
+        if !self.servers.iter().any(may_pass) {
             return None;
         }
         let whole = FIRST_PAUSE.saturating_mul(1 << self.pauses.min(8)).min(LONGEST_PAUSE);
@@ -189,7 +268,7 @@ impl Retry {
             return None;
         }
         self.pauses += 1;
-        self.attempts += 1;
+        self.reopen();
         Some(pause)
     }
 
@@ -202,7 +281,7 @@ impl Retry {
                 Fault::Refusal => self.is_ready,
                 // An earlier attempt found holders: replicas need a while to reconnect to a restarted server.
                 Fault::NoHolder => self.is_ready && self.attempts > 1,
-                Fault::Permanent => false,
+                Fault::Permanent | Fault::Local => false,
             }
     }
 }

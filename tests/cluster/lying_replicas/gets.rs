@@ -92,9 +92,9 @@ async fn get_survives_a_replica_that_disconnects_midway_without_sending_bytes_tw
     cluster.until_replica(0, "stores", |event| matches!(event, vouch::replica::Event::Stored(..))).await;
     let mut received = Vec::new();
     let (trusted, digest) = (certified.committee().cluster().into(), Digest::of(&bytes));
-    let server = cluster.address().into();
+    let servers = cluster.address().into();
     let (held, retry) = (Suspended::default(), Duration::ZERO);
-    let request = vouch::client::Get { server, trusted, digest, length: None, range: None, held, retry };
+    let request = vouch::client::Get { servers, trusted, digest, length: None, range: None, held, retry };
     vouch::client::get(&Host::system(), request, &mut received, |_| {}).await.unwrap();
     // two replicas delivered it, and together sent no byte twice
     assert!(received == bytes, "{} bytes", received.len());

@@ -1,6 +1,7 @@
 //! The attempts of a put or a get: when to retry, and what a retry keeps.
 
 use std::cell::RefCell;
+use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,15 +21,27 @@ pub struct Attempts(Rc<RefCell<session::Attempts>>);
 impl Attempts {
     /// `cluster`: the cluster identity to trust; without it, that of the first attempt's server. `checkpoint`: the newest committee of
     /// that cluster that the caller has verified; a server that does not show it is refused before any request. `limit`: how many seconds
-    /// to retry without progress, 0 for no retry; the core's default without it.
+    /// to retry without progress, 0 for no retry; the core's default without it. `servers`: how many servers there are, 1 without it.
     ///
     /// # Errors
     /// `cluster` is not an identity, or `checkpoint` is not a checkpoint.
     #[wasm_bindgen(constructor)]
-    pub fn new(cluster: Option<String>, checkpoint: Option<String>, limit: Option<f64>) -> Result<Self, InputError> {
+    pub fn new(
+        cluster: Option<String>,
+        checkpoint: Option<String>,
+        limit: Option<f64>,
+        servers: Option<usize>,
+    ) -> Result<Self, InputError> {
         let trusted = input::trust(cluster, checkpoint)?;
         let limit = limit.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
-        Ok(Self(Rc::new(RefCell::new(session::Attempts::new(trusted, limit.unwrap_or(DEFAULT_LIMIT))))))
+        let servers = servers.and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN);
+        let attempts = session::Attempts::new(trusted, limit.unwrap_or(DEFAULT_LIMIT)).among(servers);
+        Ok(Self(Rc::new(RefCell::new(attempts))))
+    }
+
+    /// The server of the next attempt: its place in the caller's list, from 0.
+    pub fn server(&self) -> usize {
+        self.0.borrow().retry.server()
     }
 
     /// How long to wait for a socket to open, in milliseconds.
@@ -38,14 +51,15 @@ impl Attempts {
         1000.0 * longest.map_or(CONNECT_DEADLINE, |longest| longest.min(CONNECT_DEADLINE)).as_secs_f64()
     }
 
-    /// Seconds until the next attempt; `undefined` if there is no retry. `fault`: as in a failure. `now`: milliseconds of a monotonic
+    /// Seconds until the next attempt, which goes to `server()`; `undefined` if there is none. `fault`: as in a failure. `now`: milliseconds of a monotonic
     /// clock. `random`: a random byte.
     pub fn pause(&self, fault: &str, now: f64, random: u8) -> Option<f64> {
         let fault = match fault {
             "link" => Fault::Link,
             "refusal" => Fault::Refusal,
             "no-holder" => Fault::NoHolder,
-            _ => Fault::Permanent,
+            "permanent" => Fault::Permanent,
+            _ => Fault::Local,
         };
         let now = Duration::try_from_secs_f64(now / 1000.0).unwrap_or_default();
         self.0.borrow_mut().retry.pause(fault, now, random).map(|pause| pause.as_secs_f64())

@@ -13,6 +13,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 /// A link that lasted this long resets the backoff.
 const STABLE: Duration = Duration::from_secs(10);
+/// A link that a new epoch ended resets the backoff already if it lasted this long. That is no failure; otherwise changes that follow each other
+/// quickly would keep replicas away for seconds. A server that pretends it at once gains nothing.
+const STABLE_UNTIL_EPOCH: Duration = Duration::from_secs(1);
 
 /// Why a link ended, or could not be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +66,8 @@ impl DialBackoff {
         if end.is_lasting() {
             return Redial { after: REFUSED_PAUSE, is_refused_for_good: true };
         }
-        if lasted > STABLE {
+        let stable = if end == LinkEnd::Refused(Code::NewEpoch) { STABLE_UNTIL_EPOCH } else { STABLE };
+        if lasted > stable {
             self.0.reset();
         }
         Redial { after: self.0.pause(), is_refused_for_good: false }
@@ -87,6 +91,17 @@ mod tests {
         assert_eq!(pauses, [200, 400, 800, 1600, 3200, 5000, 5000]);
         assert_eq!(pause(&mut backoff, 11), 200);
         assert_eq!(pause(&mut backoff, 0), 400);
+    }
+
+    #[test]
+    fn a_new_epoch_is_no_failure() {
+        let mut backoff = DialBackoff::default();
+        pause(&mut backoff, 0);
+        pause(&mut backoff, 0);
+        let mut after = |lasted| backoff.ended(LinkEnd::Refused(Code::NewEpoch), Duration::from_millis(lasted)).after;
+        assert_eq!(after(1500), Duration::from_millis(200));
+        assert_eq!(after(1500), Duration::from_millis(200));
+        assert_eq!(after(900), Duration::from_millis(400));
     }
 
     #[test]

@@ -26,7 +26,7 @@ const CHANGE_MODE: u32 = 0o644;
 pub(super) async fn change(host: &Host, args: &ChangeBuildArgs, wanted: &Wanted<'_>) -> Result<u8, Failure> {
     let place = args.out.as_deref().map(ChangePlace::new).transpose()?;
     let send = &args.send;
-    let mut client = LogClient::new(host, &send.server.server, &send.server.trust)?;
+    let mut client = LogClient::new(host, (&send.server.servers).into(), &send.server.trust)?;
     let chain = client.chain().await?;
     let committee = chain.current().record();
     let change = wanted.change(committee, host.random(), args.force)?;
@@ -55,7 +55,7 @@ pub(super) async fn change(host: &Host, args: &ChangeBuildArgs, wanted: &Wanted<
 pub(super) async fn propose(host: &Host, args: &CommitteeProposeArgs) -> Result<u8, Failure> {
     let send = &args.send;
     let change = change_text::read(&Source::parse(&args.change))?;
-    let mut client = LogClient::new(host, &send.server.server, &send.server.trust)?;
+    let mut client = LogClient::new(host, (&send.server.servers).into(), &send.server.trust)?;
     let chain = client.chain().await?;
     let committee = chain.current().record();
     change.check(committee).map_err(|error| {
@@ -167,6 +167,7 @@ async fn submit(
     mut json: Value,
 ) -> Result<u8, Failure> {
     let host = client.host;
+    let is_signed = operator.is_some();
     let op = MembershipOp::Propose { change: change.clone(), operator };
     let expires_at = host.unix_seconds().saturating_add(OP_LIFETIME);
     let op = Op::new(op.kind(), host.random(), expires_at, op.body()).map_err(Failure::new)?;
@@ -187,6 +188,8 @@ async fn submit(
     if send.no_wait {
         match send.server.json {
             true => output::json(&json),
+            // The operator's signature is all that members need.
+            false if is_signed => {}
             false => output::line(format_args!(
                 "Each member's operator approves it with: vouch committee approve {} --data FOLDER",
                 change.id()

@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::CommitteeRecord;
-use vouch_core::limits::MAX_BUNDLE;
 use vouch_core::link::NodeKey;
 use vouch_core::membership::{AddedMember, CommitteeChange, MembershipOp, NodeVote};
 use vouch_core::quorum;
 use vouch_core::report::BlockOpView;
 
-use super::super::log_client::{LogClient, PATIENCE, explain};
+use super::super::log_client::{LogClient, explain};
 use super::super::nodes::interrupted;
 use super::super::{Failure, output};
-use crate::client::http::{HttpError, HttpRequest};
+use crate::client::http::HttpError;
 
 /// Interval at which the server is asked for the newest log head.
 const EVERY: Duration = Duration::from_secs(1);
@@ -37,7 +36,7 @@ pub(super) async fn until_active(
     limit: Duration,
 ) -> Result<CommitteeChain, Failure> {
     let host = client.host;
-    let (id, server) = (proposed.change.id(), client.server.clone());
+    let (id, server) = (proposed.change.id(), client.server().to_owned());
     let goes_on = |why: String| {
         let json = serde_json::json!({ "change": id, "active": false });
         let failure = Failure { json: Some(Box::new(json)), ..Failure::new(why) };
@@ -112,19 +111,14 @@ async fn look(
     seen: &mut SeenSteps,
     known: &mut u64,
 ) -> Result<Option<CommitteeChain>, LookError> {
-    let get = |client: &LogClient<'_>, path: String| {
-        let request = HttpRequest::get(&client.server, path, MAX_BUNDLE, PATIENCE);
-        let host = client.host.clone();
-        async move { request.send(&host).await }
-    };
-    let bundle = get(client, "/v1/log/head".into()).await?;
+    let bundle = client.ask("/v1/log/head").await?;
     let (head, chain) = client.head_and_chain(&bundle, None).await?;
     if chain.current().record().epoch() > proposed.committee.epoch() {
         return Ok(Some(chain));
     }
     let first = (*known + 1).max((head.height + 1).saturating_sub(MOST_BLOCKS));
     for height in first..=head.height {
-        let bundle = get(client, format!("/v1/log/blocks/{height}")).await?;
+        let bundle = client.ask(&format!("/v1/log/blocks/{height}")).await?;
         let block = client.block(&bundle, height).await?;
         block.ops.iter().for_each(|op| seen.record(proposed, op));
         *known = height;

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use serde_json::json;
-use vouch_core::limits::MAX_BUNDLE;
 use vouch_core::report::{BlockView, HeadView};
 use vouch_node_core::backoff::Backoff;
 
 use super::super::args::LogServerArgs;
-use super::super::log_client::{FIRST_PAUSE, LONGEST_PAUSE, LogClient, PATIENCE, explain};
+use super::super::log_client::{FIRST_PAUSE, LONGEST_PAUSE, LogClient, explain};
 use super::super::{Failure, output, verdicts};
-use crate::client::http::{HttpError, HttpRequest};
+use crate::client::http::HttpError;
 use crate::host::Host;
 
 /// Maximum number of blocks that are shown with one head. Earlier ones are skipped, and the output says so.
@@ -74,8 +73,7 @@ async fn next(
     known: Option<u64>,
 ) -> Result<Option<(HeadView, Vec<BlockView>)>, FollowError> {
     let path = format!("/v1/log/head?after={}", known.unwrap_or(0));
-    let request = HttpRequest::get(&client.server, path, MAX_BUNDLE, PATIENCE);
-    let bundle = request.send(client.host).await?;
+    let bundle = client.ask(&path).await?;
     if bundle.is_empty() {
         return Ok(None);
     }
@@ -84,8 +82,7 @@ async fn next(
     let first = known.map_or(head.height, |known| known + 1).max((head.height + 1).saturating_sub(MOST_BLOCKS));
     let mut blocks = Vec::new();
     for height in first..=head.height {
-        let request = HttpRequest::get(&client.server, format!("/v1/log/blocks/{height}"), MAX_BUNDLE, PATIENCE);
-        let bundle = request.send(client.host).await?;
+        let bundle = client.ask(&format!("/v1/log/blocks/{height}")).await?;
         blocks.push(client.block(&bundle, height).await?);
     }
     Ok(Some((head, blocks)))

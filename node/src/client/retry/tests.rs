@@ -46,15 +46,13 @@ fn refusals_are_judged_by_their_code() {
 }
 
 #[test]
-fn lies_and_local_errors_are_final() {
+fn lies_are_final_for_their_server() {
     let lies: Vec<ClientError> = vec![
         SessionError::Unexpected { expected: "Ready", got: "Certified" }.into(),
         SessionError::BadOffset { length: 1, got: 2 }.into(),
-        SessionError::SourceChanged { expected: 1, got: 2 }.into(),
         SessionError::OldCertificate { expected: 2, got: 1 }.into(),
         LinkError::TooLarge("1 GiB".into()).into(),
         LinkError::Message(MessageError::UnknownTag(0x77)).into(),
-        ClientError::Source { source_name: "f".into(), error: io::ErrorKind::NotFound.into() },
         ClientError::Ended(Arc::new(SessionError::Unexpected { expected: "Ready", got: "Hello" }.into())),
     ];
     for error in lies {
@@ -63,20 +61,16 @@ fn lies_and_local_errors_are_final() {
 }
 
 #[test]
-fn gave_up_is_reported_only_after_several_attempts() {
-    let host = Host::system();
-    let mut retry = Retry::new(Duration::from_millis(1));
-    retry.opened();
-    // The limit leaves no time for a second attempt.
-    assert!(matches!(pause(&mut retry, closed(), &host), Err(ClientError::Link(_))));
-    let mut retry = Retry::new(Duration::from_millis(350));
-    retry.opened();
-    assert!(pause(&mut retry, closed(), &host).is_ok());
-    loop {
-        match pause(&mut retry, closed(), &host) {
-            Ok(_) => {}
-            Err(ClientError::GaveUp { attempts, .. }) => break assert_eq!(attempts, retry.attempts()),
-            Err(other) => panic!("{other}"),
-        }
+fn no_other_server_is_asked_after_an_error_of_the_client() {
+    let range = "9-9".parse().unwrap();
+    let local: Vec<ClientError> = vec![
+        SessionError::SourceChanged { expected: 1, got: 2 }.into(),
+        SessionError::Unsatisfiable { range, length: 3 }.into(),
+        ClientError::Source { source_name: "f".into(), error: io::ErrorKind::NotFound.into() },
+        ClientError::Sink("no space".into()),
+        ClientError::AnotherPrefix { expected: 2, matching: 1 },
+    ];
+    for error in local {
+        assert_eq!(fault(&error), Fault::Local, "{error}");
     }
 }

@@ -115,3 +115,80 @@ fn problem_over_http_means_the_same_as_on_a_link() {
         assert_eq!(Fault::of_problem(code), Fault::Permanent, "{code}");
     }
 }
+
+/// A client of `count` servers.
+fn among(count: usize) -> Retry {
+    Retry::new(MINUTE).among(count.try_into().unwrap())
+}
+
+/// The server of the next attempt after a fault, and the pause in milliseconds before it.
+fn next(retry: &mut Retry, fault: Fault) -> Option<(usize, u64)> {
+    let pause = retry.pause(fault, ms(1000), 0)?;
+    Some((retry.server(), pause.as_millis() as u64))
+}
+
+#[test]
+fn each_server_is_tried_before_there_is_a_pause() {
+    let mut retry = among(3);
+    assert_eq!(next(&mut retry, Fault::Link), Some((1, 0)), "the first was never reached");
+    assert_eq!(next(&mut retry, Fault::Refusal), Some((2, 0)));
+    retry.opened();
+    assert_eq!(next(&mut retry, Fault::Link), Some((0, 200)));
+    assert_eq!(next(&mut retry, Fault::Link), Some((1, 0)));
+    assert_eq!(next(&mut retry, Fault::NoHolder), Some((2, 0)));
+    assert_eq!(next(&mut retry, Fault::Link), Some((0, 400)));
+    assert_eq!(retry.attempts(), 7);
+    // progress at one server makes the others worth a try
+    retry.reached(0, Milestone::Ready(0));
+    assert_eq!(next(&mut retry, Fault::Link), Some((1, 0)));
+}
+
+#[test]
+fn servers_that_none_reached_end_the_attempts_after_one_round() {
+    let mut retry = among(2);
+    assert_eq!(next(&mut retry, Fault::Link), Some((1, 0)));
+    assert_eq!(next(&mut retry, Fault::Link), None);
+    assert_eq!(retry.attempts(), 2);
+}
+
+#[test]
+fn a_server_that_would_fail_again_is_not_tried_again() {
+    let mut retry = among(3);
+    retry.opened();
+    assert_eq!(next(&mut retry, Fault::Permanent), Some((1, 0)));
+    assert_eq!(next(&mut retry, Fault::Link), Some((2, 0)));
+    assert_eq!(next(&mut retry, Fault::Link), Some((1, 200)), "not the first");
+    retry.reached(0, Milestone::Ready(0));
+    assert_eq!(next(&mut retry, Fault::Permanent), Some((2, 0)));
+    assert_eq!(next(&mut retry, Fault::Permanent), None);
+}
+
+#[test]
+fn no_server_helps_against_a_fault_of_the_client() {
+    let mut retry = among(2);
+    retry.reached(0, Milestone::Ready(0));
+    assert_eq!(next(&mut retry, Fault::Local), None);
+    assert_eq!(retry.server(), 0);
+}
+
+#[test]
+fn a_client_that_does_not_retry_tries_each_server_once() {
+    let mut retry = Retry::new(Duration::ZERO).among(2.try_into().unwrap());
+    retry.reached(0, Milestone::Ready(0));
+    assert_eq!(next(&mut retry, Fault::Link), Some((1, 0)));
+    assert_eq!(next(&mut retry, Fault::Link), None);
+}
+
+#[test]
+fn the_limit_holds_for_all_servers_together() {
+    let mut retry = among(2);
+    retry.opened();
+    let mut now = ms(0);
+    let mut attempts = 1;
+    while let Some(pause) = retry.pause(Fault::Link, now, 0) {
+        now += pause;
+        attempts += 1;
+    }
+    assert!((ms(50_000)..=ms(60_000)).contains(&now), "{now:?}");
+    assert_eq!(retry.attempts(), attempts);
+}
