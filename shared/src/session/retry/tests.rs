@@ -122,9 +122,9 @@ fn among(count: usize) -> Retry {
 }
 
 /// The server of the next attempt after a fault, and the pause in milliseconds before it.
-fn next(retry: &mut Retry, fault: Fault) -> Option<(usize, u64)> {
+fn next(retry: &mut Retry, fault: Fault) -> Option<(usize, u128)> {
     let pause = retry.pause(fault, ms(1000), 0)?;
-    Some((retry.server(), pause.as_millis() as u64))
+    Some((retry.server(), pause.as_millis()))
 }
 
 #[test]
