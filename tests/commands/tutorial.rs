@@ -1,9 +1,10 @@
-//! Runs docs/CHANGING-MEMBERS.md: the commands of its blocks, in order, in one shell and an empty folder.
+//! Runs the commands of docs/CHANGING-MEMBERS.md and docs/FOUR-MACHINES.md, block after block, in one shell and an empty folder.
 
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::program;
@@ -11,18 +12,28 @@ use crate::program;
 /// Ends every process of the shell with it.
 const CLEAN_UP: &str = "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT";
 
-/// The commands of the `sh` blocks.
-fn commands(markdown: &str) -> String {
-    let (mut inside, mut commands) = (false, String::new());
+/// A block of commands, and the machine on which to run it, if the block names one.
+struct Block {
+    machine: String,
+    commands: String,
+}
+
+/// The `sh` blocks.
+fn blocks(markdown: &str) -> Vec<Block> {
+    let (mut inside, mut blocks) = (false, Vec::<Block>::new());
     for line in markdown.lines() {
-        match line.trim_end() {
-            "```sh" => inside = true,
-            "```" => inside = false,
-            line if inside => commands.push_str(&format!("{line}\n")),
+        let line = line.trim_end();
+        match (line.strip_prefix("```sh"), blocks.last_mut()) {
+            (Some(machine), _) => {
+                inside = true;
+                blocks.push(Block { machine: machine.trim().to_owned(), commands: String::new() });
+            }
+            (None, _) if line == "```" => inside = false,
+            (None, Some(block)) if inside => block.commands.push_str(&format!("{line}\n")),
             _ => {}
         }
     }
-    commands
+    blocks
 }
 
 /// A port that nobody else uses.
@@ -30,41 +41,112 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// An empty folder in which a document's commands run as a user would run them.
+struct Desk(tempfile::TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Self(tempfile::tempdir().unwrap());
+        fs::create_dir(desk.path("bin")).unwrap();
+        fs::create_dir(desk.home()).unwrap();
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn home(&self) -> PathBuf {
+        self.path("work")
+    }
+
+    /// Puts a command in the path.
+    fn add_command(&self, name: &str, script: &str) {
+        let path = self.path("bin").join(name);
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Runs a script. Returns what it printed, if it succeeded; otherwise panics with that and the logs.
+    fn run(&self, script: &str, logs: &[&str]) -> String {
+        let home = self.home();
+        let run = Command::new("bash")
+            .args(["-c", &format!("{CLEAN_UP}\nset -exuo pipefail\n{script}")])
+            .current_dir(&home)
+            .env("HOME", &home)
+            .env("PATH", format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap()))
+            .env_remove("XDG_CONFIG_HOME")
+            .stdin(Stdio::null())
+            .process_group(0)
+            .output()
+            .unwrap();
+        let (stdout, stderr) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+        let logs = logs.iter().map(|name| fs::read_to_string(home.join(name)).unwrap_or_default());
+        assert!(run.status.success(), "{stdout}\n{stderr}\n{}", logs.collect::<Vec<_>>().join("\n\n"));
+        stdout.into_owned()
+    }
+}
+
+fn document(name: &str) -> String {
+    fs::read_to_string(program::root().join("docs").join(name)).unwrap()
+}
+
 #[test]
 fn four_replicas_become_five_and_one_dies_and_is_replaced() {
-    let text = fs::read_to_string(program::root().join("docs/CHANGING-MEMBERS.md")).unwrap();
-    let folder = tempfile::tempdir().unwrap();
     let port = free_port();
-    let commands = commands(&text).replace("9090", &port.to_string());
+    let blocks = blocks(&document("CHANGING-MEMBERS.md"));
+    let commands: String = blocks.into_iter().map(|block| block.commands).collect();
+    let commands = commands.replace("9090", &port.to_string());
     assert!(commands.contains("committee replace") && commands.contains("vouch get"), "{commands}");
-    fs::create_dir(folder.path().join("bin")).unwrap();
-    let program = program::path();
+    let desk = Desk::new();
     // The commands' default server is another one here.
-    let wrapper = format!(
-        "#!/bin/bash\ncase \"$1\" in put|get|committee) exec {0} \"$@\" --server 127.0.0.1:{port} ;; *) exec {0} \"$@\" ;; esac\n",
-        program.display()
+    desk.add_command(
+        "vouch",
+        &format!(
+            "#!/bin/bash\ncase \"$1\" in put|get|committee) exec {0} \"$@\" --server 127.0.0.1:{port} ;; *) exec {0} \"$@\" ;; esac\n",
+            program::path().display()
+        ),
     );
-    let wrapper_path = folder.path().join("bin/vouch");
-    fs::write(&wrapper_path, wrapper).unwrap();
-    fs::set_permissions(&wrapper_path, fs::Permissions::from_mode(0o755)).unwrap();
-    let home = folder.path().join("work");
-    fs::create_dir(&home).unwrap();
-    let path = format!("{}:{}", folder.path().join("bin").display(), std::env::var("PATH").unwrap());
-    let script = format!("{CLEAN_UP}\nset -exuo pipefail\n{commands}");
-    let run = Command::new("bash")
-        .args(["-c", &script])
-        .current_dir(&home)
-        .env("HOME", &home)
-        .env("PATH", path)
-        .env_remove("XDG_CONFIG_HOME")
-        .stdin(Stdio::null())
-        .process_group(0)
-        .output()
-        .unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
-    let logs =
-        ["server", "a", "e", "f"].map(|name| fs::read_to_string(home.join(format!("{name}.log"))).unwrap_or_default());
-    assert!(run.status.success(), "{stdout}\n{stderr}\n{}", logs.join("\n\n"));
+    let stdout = desk.run(&commands, &["server.log", "a.log", "e.log", "f.log"]);
     assert!(stdout.contains("VALID"), "{stdout}");
-    assert_eq!(fs::read(home.join("again.txt")).unwrap(), b"All figures of this year\n");
+    assert_eq!(fs::read(desk.home().join("again.txt")).unwrap(), b"All figures of this year\n");
+}
+
+/// Each machine is a folder with an address of its own on loopback, and `scp` copies between the folders.
+#[test]
+fn four_machines_found_a_cluster_and_one_is_replaced() {
+    let (port, peer_port) = (free_port().to_string(), free_port().to_string());
+    let desk = Desk::new();
+    desk.add_command("vouch", &format!("#!/bin/bash\nexec {} \"$@\"\n", program::path().display()));
+    let home = desk.home();
+    let place = |argument: u8| format!("$(sed -E 's|^([a-z]+)[a-z.]*:|{}/\\1/|' <<<\"${argument}\")", home.display());
+    desk.add_command("scp", &format!("#!/bin/bash\ncp \"{}\" \"{}\"\n", place(1), place(2)));
+    let machines = ["vouch", "laptop", "client", "a", "b", "c", "d", "e"];
+    machines.iter().for_each(|machine| fs::create_dir(home.join(machine)).unwrap());
+    let mut script = String::new();
+    for block in blocks(&document("FOUR-MACHINES.md")) {
+        let on: Vec<&str> = match block.machine.as_str() {
+            "each" => vec!["a", "b", "c", "d"],
+            "server" => vec!["vouch"],
+            other => vec![other],
+        };
+        let commands = block.commands.replace("vouch.example:9090", &format!("localhost:{port}"));
+        let commands = commands.replace("certs dev vouch.example", "certs dev localhost");
+        let commands = commands.replace("0.0.0.0:9090", &format!("127.0.0.1:{port}")).replace("9191", &peer_port);
+        for machine in on {
+            let place = machines.iter().position(|name| *name == machine).expect(machine);
+            script.push_str(&format!(
+                "cd {}/{machine}; NAME={machine}; ADDRESS=127.0.0.{}\n",
+                desk.home().display(),
+                11 + place
+            ));
+            // What a person on that machine knows: the process that it started.
+            script.push_str(&format!("REPLICA=${{REPLICA_{machine}:-}}\n{commands}REPLICA_{machine}=${{!:-}}\n"));
+        }
+    }
+    assert!(script.contains("committee replace") && script.contains("kill -9"), "{script}");
+    let stdout = desk.run(&script, &["vouch/server.log", "a/replica.log", "e/replica.log"]);
+    assert_eq!(stdout.matches("VALID").count(), 2, "{stdout}");
+    assert!(stdout.contains("epoch 1 is active"), "{stdout}");
+    assert_eq!(fs::read(home.join("client/again.txt")).unwrap(), b"All figures of this year\n");
 }

@@ -16,22 +16,27 @@ pub struct JoinPolicy {
 }
 
 impl JoinPolicy {
-    /// Checks that a replica may join, by its address and its node key. With a list, the list alone decides. Without one, a server that
-    /// founds a committee takes only replicas of its own machine: otherwise a stranger could become a founding member.
+    /// Checks that a replica may join, by its address and its node key. Until there is a committee, a list alone decides; without one, a server
+    /// takes only replicas of its own machine: otherwise a stranger could become a founding member. Once there is a committee, it alone decides
+    /// who becomes a member. Then anybody may wait, within the budgets: a node that is to replace a member is in no list of the founders.
     ///
     /// # Errors
     /// The refusal, with what to do about it.
     pub fn check(&self, from: PeerAddress, node_key: &NodeKey, has_committee: bool) -> Result<(), Failed> {
+        if has_committee {
+            return Ok(());
+        }
         let refuse = |detail: String| Err(Failed::new(Stream::LINK, Code::NotAdmitted, detail));
         if let Some(members) = &self.wanted.members {
             return match members.contains(node_key) {
                 true => Ok(()),
-                false => {
-                    refuse(format!("this server admits the replicas listed in its --members file only, not {node_key}"))
-                }
+                false => refuse(format!(
+                    "this server founds its committee from the replicas in its --members file only, not from {node_key}; once it has, \
+                     others may join as well"
+                )),
             };
         }
-        if from.is_loopback() || self.allow_open || self.wanted.cluster.is_some() || has_committee {
+        if from.is_loopback() || self.allow_open || self.wanted.cluster.is_some() {
             return Ok(());
         }
         refuse(
@@ -79,15 +84,14 @@ mod tests {
     }
 
     #[test]
-    fn a_list_alone_decides() {
+    fn until_the_founding_a_list_alone_decides() {
         let members = Some(BTreeSet::from([node_key(1)]));
         let listed = JoinPolicy { wanted: WantedCommittee { members, ..WantedCommittee::default() }, allow_open: true };
-        for has_committee in [false, true] {
-            for from in ["127.0.0.1", "192.0.2.1"] {
-                assert_eq!(listed.check(address(from), &node_key(1), has_committee), Ok(()));
-                let failed = listed.check(address(from), &node_key(2), has_committee).unwrap_err();
-                assert!(failed.detail.contains(&format!("not {}", node_key(2))), "{failed}");
-            }
+        for from in ["127.0.0.1", "192.0.2.1"] {
+            assert_eq!(listed.check(address(from), &node_key(1), false), Ok(()));
+            let failed = listed.check(address(from), &node_key(2), false).unwrap_err();
+            assert!(failed.detail.contains(&format!("not from {}", node_key(2))), "{failed}");
+            assert_eq!(listed.check(address(from), &node_key(2), true), Ok(()), "it may wait to replace a member");
         }
     }
 }
