@@ -1,10 +1,19 @@
-//! Documents name files that exist.
+//! Documents name files and tests that exist.
 
 use std::fs;
 use std::path::Path;
 
-const DOCUMENTS: [&str; 5] =
-    ["README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "tests/README.md", "shared/PROTOCOL.md"];
+const DOCUMENTS: [&str; 8] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/ARCHITECTURE.md",
+    "docs/CHANGING-MEMBERS.md",
+    "docs/FAQ.md",
+    "docs/FOUR-MACHINES.md",
+    "tests/README.md",
+    "shared/PROTOCOL.md",
+];
 
 /// Paths in backticks that begin with a folder of this repository.
 fn named_paths(text: &str) -> impl Iterator<Item = &str> {
@@ -46,4 +55,37 @@ fn every_file_that_a_document_names_exists() {
     }
     assert!(count > 50, "{count}");
     assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+/// A table's rows without its head.
+fn rows(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| line.starts_with("| ") && !line.contains("|---")).skip(1)
+}
+
+/// In SECURITY.md, the last cell of a row has the path of a file of tests, and then the names of tests in it.
+#[test]
+fn every_attacker_is_answered_by_tests_that_exist() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(tests.parent().unwrap().join("SECURITY.md")).unwrap();
+    let mut count = 0;
+    for row in rows(&text) {
+        let cell = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let (mut file, mut named) = (None, 0);
+        for word in cell.split('`').skip(1).step_by(2) {
+            if word.ends_with(".rs") || word.ends_with(".mjs") {
+                file = Some((
+                    word,
+                    fs::read_to_string(tests.join(word)).unwrap_or_else(|error| panic!("{word}: {error}")),
+                ));
+                continue;
+            }
+            let (path, source) = file.as_ref().unwrap_or_else(|| panic!("no file is named before {word}"));
+            let is_there = source.contains(&format!("fn {word}(")) || source.contains(&format!("(\"{word}\","));
+            assert!(is_there, "{path} has no test {word}");
+            named += 1;
+        }
+        assert!(named > 0, "no test is named: {row}");
+        count += named;
+    }
+    assert!(count >= 25, "{count}");
 }
