@@ -18,6 +18,7 @@ mod log_lines;
 mod maintain;
 mod members;
 mod nodes;
+mod metrics;
 mod operator;
 mod operator_args;
 mod output;

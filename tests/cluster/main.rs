@@ -37,6 +37,7 @@ mod lying_replicas;
 mod lying_servers;
 mod many_puts;
 mod memory;
+mod metrics;
 mod object_store;
 mod objects;
 mod operators;

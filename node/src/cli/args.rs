@@ -116,6 +116,10 @@ pub(super) struct ServerArgs {
     /// Do not bind the links of replicas to their TLS connections, because a proxy ends these. Each replica needs the same option
     #[arg(long, requires = "tls_cert")]
     pub(super) no_tls_exporter: bool,
+    /// Serve metrics for Prometheus at http://ADDRESS/metrics, on this port of this machine or this ADDRESS:PORT. From other machines,
+    /// they are read over TLS with the server's certificate, or without it if --insecure is given [default: none]
+    #[arg(long, value_name = "ADDRESS", value_parser = address_to_listen_on)]
+    pub(super) metrics: Option<String>,
     /// Folder for the server's key, the committee and the certificates
     #[arg(long, value_name = "FOLDER", default_value = "./.vouch/server")]
     pub(super) data: PathBuf,
@@ -151,6 +155,10 @@ pub(super) struct ReplicaArgs {
     /// Where other members reach this replica, HOST:PORT [default: the address of --listen]
     #[arg(long, value_name = "ADDRESS", requires = "listen")]
     pub(super) advertise: Option<MemberAddress>,
+    /// Serve metrics for Prometheus at http://ADDRESS/metrics, on this port of this machine or this ADDRESS:PORT. Other machines can
+    /// read them only with --insecure, because this listener has no TLS [default: none]
+    #[arg(long, value_name = "ADDRESS", value_parser = address_to_listen_on)]
+    pub(super) metrics: Option<String>,
     /// Help to found only a cluster with this operator, and no other: the public key that `vouch operator init` printed
     /// [default: only a cluster without an operator]
     #[arg(long, value_name = "KEY", value_parser = parse_operator_key)]
