@@ -49,6 +49,7 @@ mod resume;
 mod reuse;
 mod secrets;
 mod several_servers;
+mod status;
 mod tls;
 mod upgrades;
 mod votes;

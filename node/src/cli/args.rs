@@ -62,8 +62,8 @@ pub(super) enum Command {
     Operator(OperatorArgs),
     /// Forget the identity recorded for a server
     Forget(ForgetArgs),
-    /// Show the state of a running replica
-    Status(MaintainArgs),
+    /// Show the state of running replicas on this machine, or of the whole cluster through a server
+    Status(StatusArgs),
     /// Show the space that a replica uses, and what is free
     Du(MaintainArgs),
     /// Verify every blob of a replica now: exit code 1 if any is damaged
@@ -571,6 +571,25 @@ pub(super) struct MaintainArgs {
     #[arg(long, value_name = "FOLDER")]
     pub(super) data: Option<PathBuf>,
     /// Print one JSON object for each replica instead of text
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// Data folder of the replica [default: every replica-N in ./.vouch]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "server")]
+    pub(super) data: Option<PathBuf>,
+    /// Show the whole cluster through this server instead, HOST:PORT or https://HOST: its committee and log, verified, and what the
+    /// server says of its members. Exit code 1 unless a put would have a quorum
+    #[arg(long, value_name = "SERVER", value_parser = address)]
+    pub(super) server: Option<String>,
+    /// Show it again every two seconds, until interrupted
+    #[arg(long)]
+    pub(super) watch: bool,
+    #[command(flatten)]
+    pub(super) trust: TrustArgs,
+    /// Print one JSON object instead of text, on one line: for each replica, or for the cluster
     #[arg(long)]
     pub(super) json: bool,
 }
