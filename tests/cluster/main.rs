@@ -41,6 +41,7 @@ mod metrics;
 mod object_store;
 mod objects;
 mod operators;
+mod prometheus;
 mod proxies;
 mod put_get;
 mod repair;
