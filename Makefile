@@ -9,7 +9,7 @@ export VOUCH_DEMO_FILE := $(value FILE)
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup toolchain chromium page build build-release build-demo demo test soak soak-log soak-changes soak-handoffs soak-bugs bench vectors screenshots fmt lint clean
+.PHONY: help setup toolchain chromium prometheus page build build-release build-demo demo test soak soak-log soak-changes soak-handoffs soak-bugs bench vectors screenshots fmt lint clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -18,13 +18,16 @@ NODE_MODULES := tests/node_modules/.package-lock.json tests/hosts/node_modules/.
 # Outside the sources, where no parent folder has `ws`: the package must work without it.
 HOSTS := target/hosts/soak/node_modules/.package-lock.json
 
-setup: toolchain chromium $(NODE_MODULES) ## Fetch and compile the tools for builds and tests (minutes, the first time)
+setup: toolchain chromium prometheus $(NODE_MODULES) ## Fetch and compile the tools for builds and tests (minutes, the first time)
 
 toolchain:
 	@verifier-wasm/toolchain.sh
 
 chromium:
 	@tests/browser/chromium.sh >/dev/null
+
+prometheus:
+	@tests/prometheus.sh >/dev/null
 
 %/node_modules/.package-lock.json: %/package-lock.json
 	@cd $* && npm ci --no-audit --no-fund --loglevel=error

@@ -5,6 +5,7 @@ mod bundle_file;
 mod bundles;
 mod certs;
 mod change_text;
+mod cluster_status;
 mod committee;
 mod committee_args;
 mod compare;
@@ -17,12 +18,14 @@ mod log_commands;
 mod log_lines;
 mod maintain;
 mod members;
+mod metrics;
 mod nodes;
 mod operator;
 mod operator_args;
 mod output;
 mod put;
 mod put_many;
+mod status;
 mod store_option;
 mod streams;
 mod trust;
@@ -129,7 +132,8 @@ impl Command {
             Self::Certs(args) => args.is_json(),
             Self::Keygen(args) => args.json,
             Self::Operator(args) => args.command.is_json(),
-            Self::Status(args) | Self::Du(args) | Self::Scrub(args) => args.json,
+            Self::Status(args) => args.json,
+            Self::Du(args) | Self::Scrub(args) => args.json,
             Self::Server(_) | Self::Replica(_) | Self::Client(_) | Self::Forget(_) | Self::Demo(_) => false,
         };
         if is_json { Errors::Json } else { Errors::Text }
@@ -145,6 +149,7 @@ impl Command {
             Self::Upgrade(args) => Some(&args.trust.transport),
             Self::Log(args) => Some(&args.command.server().trust.transport),
             Self::Committee(args) => args.command.transport(),
+            Self::Status(args) => Some(&args.trust.transport),
             _ => None,
         }
     }
@@ -241,7 +246,7 @@ async fn run(command: Command) -> Result<u8, Failure> {
         Command::Keygen(args) => nodes::keygen(host, &args),
         Command::Operator(args) => operator::operator(host, &args),
         Command::Forget(args) => trust::forget(host, args).await,
-        Command::Status(args) => maintain::status(host, args).await,
+        Command::Status(args) => Box::pin(status::status(host, args)).await,
         Command::Du(args) => maintain::du(host, args).await,
         Command::Scrub(args) => maintain::scrub(host, args).await,
         Command::Demo(args) => demo::demo(host, args).await,

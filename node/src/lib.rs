@@ -18,6 +18,7 @@ pub mod known_clusters;
 mod latest;
 pub mod link;
 pub mod log;
+pub mod metrics;
 mod notices;
 mod operator_key;
 pub mod replica;

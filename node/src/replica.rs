@@ -12,6 +12,7 @@ mod link;
 mod load;
 mod log;
 mod membership;
+mod metrics_source;
 mod own_identity;
 mod peers;
 mod put_workers;
@@ -40,6 +41,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::host::Host;
 use crate::host::objects::Credentials;
 use crate::host::tasks::JoinSet;
+use crate::metrics::{MetricsSource, ReplicaCounters};
 use crate::notices::Notice;
 use crate::store::{self, Store, StoreError};
 pub use blob_location::BlobLocationError;
@@ -55,6 +57,7 @@ pub use load::{ReplicaGauge, ReplicaLoad};
 use log::{LogContext, LogRunner, ReplicaLog};
 pub use membership::StopsError;
 use membership::{Approving, MembershipContext, Reporting, Stops};
+use metrics_source::ReplicaMetrics;
 pub use peers::ListenError;
 use peers::{AddressBook, Connections, Listening, PeerEvents, PeerNetwork};
 use repair_queue::RepairQueue;
@@ -248,6 +251,7 @@ impl Replica {
             repair: RepairConfig { every: config.repair_every, rate: config.repair_rate, joins: config.joins },
             max_incoming: config.max_incoming,
             receiving: Arc::default(),
+            counters: ReplicaCounters::default(),
         });
         let operator = Arc::new(OperatorContext {
             identity: link.identity.clone(),
@@ -285,6 +289,12 @@ impl Replica {
     /// Its data folder.
     pub fn folder(&self) -> &std::path::Path {
         self.link.storage.folder()
+    }
+
+    /// Its metrics, which can be read while it runs.
+    pub fn metrics(&self) -> Arc<dyn MetricsSource> {
+        let (receiving, counters) = (self.link.receiving.clone(), self.link.counters.clone());
+        Arc::new(ReplicaMetrics::new(self.operator.clone(), receiving, counters))
     }
 
     /// The address on which it accepts connections of other members, if it does.

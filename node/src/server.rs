@@ -6,6 +6,7 @@ mod certificate_lists;
 mod client;
 mod client_link;
 mod client_put;
+mod cluster_view;
 mod config;
 mod core_performer;
 mod endorse;
@@ -18,6 +19,7 @@ mod load;
 mod log;
 mod member_links;
 mod member_queues;
+mod metrics_source;
 mod origin;
 mod proxies;
 mod put_performer;
@@ -56,20 +58,23 @@ use crate::epoch_files::{self, EpochFileError};
 use crate::host::Host;
 use crate::host::net::Listener;
 use crate::keys::{KeyError, open_or_create_node_key};
+use crate::metrics::{MetricsSource, ServerCounters};
 use crate::notices::Notice;
 use crate::tls::{ServerTls, TlsError};
 use certificate_lists::CertificateLists;
 use client_link::ClientLinkContext;
+use cluster_view::ClusterView;
 pub use config::ServerConfig;
 use core_performer::CorePerformer;
 use epochs::ServerEpochs;
 use founding::ServerFoundings;
 use get_performer::GetService;
 use guard::Guard;
-use http::{BlobContext, CertificateContext, ClusterView, LogContext, PortContext, RequestContext};
+use http::{BlobContext, CertificateContext, LogContext, PortContext, RequestContext};
 pub use load::{ServerGauge, ServerLoad};
 use log::ServerLog;
 use member_links::MemberLinks;
+use metrics_source::ServerMetrics;
 pub use origin::{Origin, OriginError};
 pub use proxies::{ProxyAddress, ProxyAddressError};
 use put_performer::PutService;
@@ -130,6 +135,7 @@ pub struct Server {
     log_inputs: mpsc::Receiver<LogHeadsInput>,
     tls: Option<Arc<ServerTls>>,
     reports: Arc<ServerReports>,
+    metrics: Arc<ServerMetrics>,
 }
 
 impl Server {
@@ -167,7 +173,9 @@ impl Server {
         let foundings = Arc::new(foundings);
         let guard = Arc::new(Guard::new(&host, &config, n));
         let (log, log_inputs) = ServerLog::new(members.clone(), core.clone());
-        let parts = ServerParts { host, core, members, foundings, epochs, certificates, guard, reports, log, tls };
+        let counters = ServerCounters::default();
+        let parts =
+            ServerParts { host, core, members, foundings, epochs, certificates, guard, reports, log, tls, counters };
         Ok(parts.server(key, config, log_inputs))
     }
 
@@ -184,6 +192,16 @@ impl Server {
     /// The TLS of its port, if there is any.
     pub fn tls(&self) -> Option<&ServerTls> {
         self.tls.as_deref()
+    }
+
+    /// The same, for other listeners: its certificate is replaced while the server runs.
+    pub fn shared_tls(&self) -> Option<Arc<ServerTls>> {
+        self.tls.clone()
+    }
+
+    /// Its metrics, which can be read while it runs.
+    pub fn metrics(&self) -> Arc<dyn MetricsSource> {
+        self.metrics.clone()
     }
 
     /// Serves until `shutdown` completes.
@@ -217,13 +235,20 @@ struct ServerParts {
     reports: Arc<ServerReports>,
     log: Arc<ServerLog>,
     tls: Option<Arc<ServerTls>>,
+    counters: ServerCounters,
 }
 
 impl ServerParts {
     fn server(self, key: NodeSecretKey, config: ServerConfig, log_inputs: mpsc::Receiver<LogHeadsInput>) -> Server {
         let node_key = key.node_key();
-        let gets =
-            GetService { host: self.host.clone(), members: self.members.clone(), reads: self.guard.reads.clone() };
+        let view = self.view(node_key, &config);
+        let metrics = Arc::new(ServerMetrics::new(view.clone(), &self.guard, self.counters.clone(), &config.wanted));
+        let gets = GetService {
+            host: self.host.clone(),
+            members: self.members.clone(),
+            reads: self.guard.reads.clone(),
+            counters: self.counters.clone(),
+        };
         let puts = Arc::new(PutService {
             host: self.host.clone(),
             core: self.core.clone(),
@@ -231,6 +256,7 @@ impl ServerParts {
             foundings: self.foundings.clone(),
             certificates: self.certificates.clone(),
             places: self.guard.puts.clone(),
+            counters: self.counters.clone(),
             policy: config.put_policy(),
             rate: config.rate(),
         });
@@ -238,15 +264,28 @@ impl ServerParts {
             host: self.host.clone(),
             guard: self.guard.clone(),
             reports: self.reports.clone(),
+            counters: self.counters.clone(),
             reader_silence: config.reader_silence,
             tls: self.tls.clone(),
             handshakes: self.handshakes(key, config.binds_links),
             client_links: self.client_links(puts.clone(), gets.clone()),
             replica_links: self.replica_links(&config),
-            requests: self.requests(puts, gets, node_key, config),
+            requests: self.requests(puts, gets, view, config),
         };
         let Self { core, members, foundings, guard, log, tls, reports, .. } = self;
-        Server { port: Arc::new(port), core, foundings, members, guard, node_key, log, log_inputs, tls, reports }
+        let port = Arc::new(port);
+        Server { port, core, foundings, members, guard, node_key, log, log_inputs, tls, reports, metrics }
+    }
+
+    fn view(&self, node_key: NodeKey, config: &ServerConfig) -> ClusterView {
+        ClusterView {
+            core: self.core.clone(),
+            members: self.members.clone(),
+            foundings: self.foundings.clone(),
+            log: self.log.clone(),
+            node_key,
+            wanted_replicas: config.wanted.replicas,
+        }
     }
 
     fn handshakes(&self, key: NodeSecretKey, binds_links: bool) -> HandshakeContext {
@@ -287,7 +326,7 @@ impl ServerParts {
         &self,
         puts: Arc<PutService>,
         gets: GetService,
-        node_key: NodeKey,
+        cluster: ClusterView,
         config: ServerConfig,
     ) -> RequestContext {
         RequestContext {
@@ -306,13 +345,7 @@ impl ServerParts {
                 certificates: self.certificates.clone(),
                 reports: self.reports.clone(),
             },
-            cluster: ClusterView {
-                core: self.core.clone(),
-                members: self.members.clone(),
-                foundings: self.foundings.clone(),
-                node_key,
-                wanted_replicas: config.wanted.replicas,
-            },
+            cluster,
             log: LogContext {
                 host: self.host.clone(),
                 members: self.members.clone(),

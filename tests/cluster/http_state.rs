@@ -16,8 +16,8 @@ async fn cluster_endpoint_lists_members_and_connections() {
     assert_eq!(early.header("cache-control"), Some("no-cache"));
     let server = early.json()["server"].clone();
     let expected = json!({
-        "ready": false, "cluster": null, "server": server, "epoch": 0, "quorum": 0, "tolerated_faults": 0, "connected": 1, "wanted": 4,
-        "members": [],
+        "ready": false, "cluster": null, "server": server, "version": env!("CARGO_PKG_VERSION"), "epoch": 0, "quorum": 0,
+        "tolerated_faults": 0, "faults_left": 0, "connected": 1, "wanted": 4, "log_height": 0, "members": [],
     });
     assert_eq!(early.json(), expected);
 
@@ -30,14 +30,19 @@ async fn cluster_endpoint_lists_members_and_connections() {
     let described = get(&address, "/v1/cluster").await.json();
     assert_eq!((&described["ready"], &described["cluster"]), (&true.into(), &inspection.cluster.to_string().into()));
     assert_eq!(described["server"], server);
-    let numbers = ["epoch", "quorum", "tolerated_faults", "connected", "wanted"].map(|key| described[key].clone());
-    assert_eq!(numbers, [0, 3, 1, 3, 4]);
+    let keys = ["epoch", "quorum", "tolerated_faults", "faults_left", "connected", "wanted"];
+    assert_eq!(keys.map(|key| described[key].clone()), [0, 3, 1, 0, 3, 4]);
     let members = described["members"].as_array().unwrap();
     assert_eq!(members.len(), 4);
     for (number, (member, known)) in members.iter().zip(&inspection.members).enumerate() {
         assert_eq!(member["member"], number);
         assert_eq!(member["name"], known.name);
         assert_eq!(member["connected"], known.name != "replica-2");
+        let (state, why) = match known.name.as_str() {
+            "replica-2" => ("missing", "replica-2 is not connected".into()),
+            _ => ("well", serde_json::Value::Null),
+        };
+        assert_eq!((&member["state"], &member["why"]), (&state.into(), &why));
         for key in ["node_key", "vote_key"] {
             assert!(member[key].as_str().is_some_and(|text| text.len() > 40), "{member}");
         }

@@ -215,3 +215,24 @@ async fn a_server_beyond_this_machine_needs_a_certificate() {
     let missing = run(folder.path(), &["server", "0", "--tls-cert", "no.pem", "--tls-key", "no.key"]).await;
     assert!(text(&missing).contains("no.pem"), "{}", text(&missing));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_served_over_tls_to_other_machines_and_in_plain_on_loopback() {
+    let metrics_at = |log: String, scheme: &str| {
+        let line = log.lines().find_map(|line| line.strip_prefix(&format!("metrics {scheme}://"))).unwrap().to_owned();
+        line.strip_suffix("/metrics").unwrap().rsplit_once(':').unwrap().1.to_owned()
+    };
+    let secured = Secured::start(&["--metrics", "0.0.0.0:0"]).await;
+    until("the metrics are served", || secured.nodes.server.log().contains("/metrics\n")).await;
+    let port = metrics_at(secured.nodes.server.log(), "https");
+    let request = HttpRequest::get(&format!("https://localhost:{port}"), "/metrics".into(), 1 << 20, PATIENCE);
+    let page = request.send(&secured.host()).await.unwrap();
+    assert!(String::from_utf8(page.to_vec()).unwrap().contains("\nvouch_server_ready "));
+    let plain = support::http::get(&format!("127.0.0.1:{port}"), "/metrics").await;
+    assert!(plain.status != 200 && !plain.body.windows(6).any(|part| part == b"vouch_"), "{plain:?}");
+
+    let secured = Secured::start(&["--metrics", "127.0.0.1:0"]).await;
+    until("the metrics are served", || secured.nodes.server.log().contains("/metrics\n")).await;
+    let port = metrics_at(secured.nodes.server.log(), "http");
+    assert_eq!(support::http::get(&format!("127.0.0.1:{port}"), "/metrics").await.status, 200);
+}

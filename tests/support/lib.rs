@@ -7,6 +7,7 @@ pub mod fake_replica;
 pub mod fake_server;
 pub mod http;
 pub mod in_process;
+pub mod metrics;
 pub mod ordered_log;
 pub mod processes;
 pub mod proxy;

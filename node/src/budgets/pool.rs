@@ -109,6 +109,11 @@ impl Pool {
     pub fn new(host: Host, rules: Rules, limits: Arc<Mutex<LimitReport>>) -> Arc<Self> {
         let share = FairShare::new(rules.limit, rules.limit_of_one, rules.stale_after);
         let state = PoolState { share, holders: HashMap::new(), waiting: HashMap::new() };
+        {
+            let mut limits = limits.lock().unwrap_or_else(PoisonError::into_inner);
+            limits.expect(rules.cut_off);
+            limits.expect(rules.refused);
+        }
         Arc::new(Self { host, rules, state: Mutex::new(state), limits })
     }
 
@@ -190,6 +195,11 @@ impl Pool {
         if let Some(holder) = state.share.shed() {
             self.cut_off(&state, holder);
         }
+    }
+
+    /// The limit in total.
+    pub fn limit(&self) -> u64 {
+        self.rules.limit
     }
 
     /// The amount held, by holders that were cut off as well.

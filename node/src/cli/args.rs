@@ -62,8 +62,8 @@ pub(super) enum Command {
     Operator(OperatorArgs),
     /// Forget the identity recorded for a server
     Forget(ForgetArgs),
-    /// Show the state of a running replica
-    Status(MaintainArgs),
+    /// Show the state of running replicas on this machine, or of the whole cluster through a server
+    Status(StatusArgs),
     /// Show the space that a replica uses, and what is free
     Du(MaintainArgs),
     /// Verify every blob of a replica now: exit code 1 if any is damaged
@@ -116,6 +116,10 @@ pub(super) struct ServerArgs {
     /// Do not bind the links of replicas to their TLS connections, because a proxy ends these. Each replica needs the same option
     #[arg(long, requires = "tls_cert")]
     pub(super) no_tls_exporter: bool,
+    /// Serve metrics for Prometheus at http://ADDRESS/metrics, on this port of this machine or this ADDRESS:PORT. From other machines,
+    /// they are read over TLS with the server's certificate, or without it if --insecure is given [default: none]
+    #[arg(long, value_name = "ADDRESS", value_parser = address_to_listen_on)]
+    pub(super) metrics: Option<String>,
     /// Folder for the server's key, the committee and the certificates
     #[arg(long, value_name = "FOLDER", default_value = "./.vouch/server")]
     pub(super) data: PathBuf,
@@ -151,6 +155,10 @@ pub(super) struct ReplicaArgs {
     /// Where other members reach this replica, HOST:PORT [default: the address of --listen]
     #[arg(long, value_name = "ADDRESS", requires = "listen")]
     pub(super) advertise: Option<MemberAddress>,
+    /// Serve metrics for Prometheus at http://ADDRESS/metrics, on this port of this machine or this ADDRESS:PORT. Other machines can
+    /// read them only with --insecure, because this listener has no TLS [default: none]
+    #[arg(long, value_name = "ADDRESS", value_parser = address_to_listen_on)]
+    pub(super) metrics: Option<String>,
     /// Help to found only a cluster with this operator, and no other: the public key that `vouch operator init` printed
     /// [default: only a cluster without an operator]
     #[arg(long, value_name = "KEY", value_parser = parse_operator_key)]
@@ -563,6 +571,25 @@ pub(super) struct MaintainArgs {
     #[arg(long, value_name = "FOLDER")]
     pub(super) data: Option<PathBuf>,
     /// Print one JSON object for each replica instead of text
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// Data folder of the replica [default: every replica-N in ./.vouch]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "server")]
+    pub(super) data: Option<PathBuf>,
+    /// Show the whole cluster through this server instead, HOST:PORT or https://HOST: its committee and log, verified, and what the
+    /// server says of its members. Exit code 1 unless a put would have a quorum
+    #[arg(long, value_name = "SERVER", value_parser = address)]
+    pub(super) server: Option<String>,
+    /// Show it again every two seconds, until interrupted
+    #[arg(long)]
+    pub(super) watch: bool,
+    #[command(flatten)]
+    pub(super) trust: TrustArgs,
+    /// Print one JSON object instead of text, on one line: for each replica, or for the cluster
     #[arg(long)]
     pub(super) json: bool,
 }

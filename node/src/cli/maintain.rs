@@ -54,9 +54,10 @@ pub(super) fn print_json(folder: &Path, fields: &impl serde::Serialize) -> Resul
     Ok(())
 }
 
-pub(super) async fn status(host: &Host, args: MaintainArgs) -> Result<u8, Failure> {
+/// Shows the status of each replica.
+pub(super) async fn status(host: &Host, args: &MaintainArgs) -> Result<u8, Failure> {
     let mut code = 0;
-    for folder in folders(host, &args)? {
+    for folder in folders(host, args)? {
         let error = match control::ask(host, &folder, Request::Status, drop).await {
             Ok(Reply::Status(status)) => {
                 code |= u8::from(status.index_failed.is_some());

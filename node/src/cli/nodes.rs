@@ -7,6 +7,7 @@ use serde_json::json;
 use vouch_core::committee::Committee;
 use vouch_core::digest::ClusterId;
 
+use super::metrics::{self, MetricsListener};
 use super::{Failure, KeygenArgs, ReplicaArgs, ServerArgs, log_lines, members, output, streams};
 use crate::data_dir::DataDir;
 use crate::host::Host;
@@ -26,6 +27,7 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
              Or allow it with --insecure.",
         ));
     }
+    metrics::check(args.metrics.as_deref(), tls.is_some(), args.insecure, metrics::FOR_SERVERS)?;
     let mut config = server::ServerConfig::new(args.data);
     config.wanted = WantedCommittee {
         replicas: args.replicas,
@@ -49,11 +51,15 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
         Failure::new(format_args!("cannot listen on {address}: {error}; {next}"))
     })?;
     let address = listener.local_addr().map_err(Failure::new)?;
+    let metrics = MetricsListener::open(host, args.metrics.as_deref(), server.shared_tls()).await?;
     let page = page.get_or_init(|| page_at(address, server.tls()));
     let server_address = server_address(address, server.tls());
     // Programs that start a server on port 0 parse this line.
     output::line(format_args!("listening on {address}"));
     output::line(format_args!("server identity: {}", server.node_key()));
+    if let Some(metrics) = metrics {
+        metrics.serve(host, server.metrics());
+    }
     let chain = server.chain();
     match (&chain, wanted.replicas) {
         (Some(chain), _) => print_committee(chain.current(), page),
@@ -87,7 +93,7 @@ fn print_committee(committee: &Committee, page: &str) {
 }
 
 /// Whether only this machine reaches an address to listen on, `HOST:PORT`.
-fn is_on_this_machine(address: &str) -> bool {
+pub(super) fn is_on_this_machine(address: &str) -> bool {
     address.rsplit_once(':').is_some_and(|(host, _)| is_loopback_host(host))
 }
 
@@ -144,6 +150,8 @@ pub(super) async fn interrupted() {
 
 pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failure> {
     log_lines::start(args.log.log_format)?;
+    metrics::check(args.metrics.as_deref(), false, args.transport.insecure, metrics::FOR_REPLICAS)?;
+    let metrics = MetricsListener::open(host, args.metrics.as_deref(), None).await?;
     let data = args.data.map_or_else(|| Data::FirstFree("./.vouch".into()), Data::Folder);
     let unless_told = are_all_on_loopback(&args.servers);
     let mut config = ReplicaConfig::new(data, args.servers);
@@ -169,6 +177,9 @@ pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failur
     if let Some(address) = replica.listening() {
         // Programs that start a replica on port 0 parse this line.
         output::line(format_args!("listening for other members on {address}"));
+    }
+    if let Some(metrics) = metrics {
+        metrics.serve(host, replica.metrics());
     }
     streams::flush();
     replica.run(interrupted()).await;

@@ -105,6 +105,17 @@ pub(super) fn line(text: fmt::Arguments<'_>) {
     write_out(format!("{}\n", harmless(&text.to_string())).as_bytes());
 }
 
+/// Whether standard output is a terminal.
+pub(super) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Begins a new screen, if standard output is a terminal; otherwise an empty line.
+pub(super) fn new_screen() {
+    // Erase from the top left corner, so that what was shown before stays in the terminal's history.
+    write_out(if is_terminal() { b"\x1b[H\x1b[2J" } else { b"\n" });
+}
+
 /// Prints one line on standard error.
 pub(super) fn error_line(text: fmt::Arguments<'_>) {
     write_error(format!("{}\n", harmless(&text.to_string())).as_bytes());

@@ -138,6 +138,11 @@ impl ClockWatch {
         self.simulate_jump(0);
     }
 
+    /// See [`ClockDoubt::ahead`].
+    pub(super) fn ahead(&self) -> Option<i64> {
+        self.state().doubt.ahead()
+    }
+
     pub(super) fn status(&self) -> ClockStatus {
         let state = self.state();
         let reason = state.doubt.doubt().map(|doubt| doubt.describe(|member| state.name(member)));

@@ -1,6 +1,7 @@
 //! A replica's link to one server: reads frames, gives them to the core, and performs its outputs.
 
 mod context;
+mod counting;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -287,6 +288,7 @@ impl LinkShell {
 
     /// Gives the core an input, and performs the outputs.
     async fn decide(&mut self, input: Input<Journalled<Stored>>) -> Result<(), LinkError> {
+        counting::input(&self.context.counters, &input);
         if let Input::Incoming(id, result) = &input
             && result.is_last()
         {
@@ -308,6 +310,7 @@ impl LinkShell {
     }
 
     async fn perform(&mut self, output: Output<Journalled<Stored>>) -> Result<(), LinkError> {
+        counting::output(&self.context.counters, &output);
         let now = || self.context.storage.host.unix_seconds();
         match output {
             Output::Send(message) => reply(&self.replies, &message).await,

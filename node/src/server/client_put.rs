@@ -123,7 +123,9 @@ impl ClientPuts {
                         let completed = performer.perform(action).await;
                         inputs.extend(completed.map(|input| LinkPutsInput::OfServer(stream, input)));
                     }
-                    LinkPutsOutput::Over(stream) => drop(self.performers.remove(&stream)),
+                    LinkPutsOutput::Over(stream, outcome) => {
+                        self.performers.remove(&stream).inspect(|performer| performer.count(outcome));
+                    }
                     // Perform the remaining actions even if the client cannot be reached: the members must be told.
                     output => ended = ended.and_then(|()| send_output(link, output)),
                 }
@@ -148,7 +150,7 @@ fn send_output(link: &mut Client, output: LinkPutsOutput) -> Result<(), Ended> {
         LinkPutsOutput::Send(message) => link.send_message(&message)?,
         LinkPutsOutput::Hint(message) => link.hint(&message),
         LinkPutsOutput::Violation(failed) => return Err(Ended::Refused(failed)),
-        LinkPutsOutput::Perform(..) | LinkPutsOutput::Over(_) => {}
+        LinkPutsOutput::Perform(..) | LinkPutsOutput::Over(..) => {}
     }
     Ok(())
 }

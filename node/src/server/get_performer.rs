@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -18,6 +19,7 @@ use super::reply_routing::{Reply, Route};
 use crate::budgets::{Party, Permit, Pool};
 use crate::host::Host;
 use crate::link::Held;
+use crate::metrics::{GetStep, ServerCounters};
 
 /// Room for a read: one of its client's slots, and a part of the budget of all clients. Both are held until the answer is written:
 /// otherwise answers to a client that does not read would pile up.
@@ -64,6 +66,7 @@ pub(super) struct GetService {
     pub(super) members: MemberLinks,
     /// The budget of bytes that wait for readers.
     pub(super) reads: Arc<Pool>,
+    pub(super) counters: ServerCounters,
 }
 
 /// The lookups and reads of one client.
@@ -74,6 +77,8 @@ pub(super) struct GetPerformer {
     core: ClientGets,
     /// The requests in progress, by the server's number.
     open: HashMap<Stream, Open>,
+    /// The requests without an answer, by the client's number, and when they came. The core bounds their number.
+    asked: HashMap<Stream, (GetStep, Duration)>,
     /// The wait for room of the oldest waiting read, in the budget's queue of all clients.
     place: Option<WaitForRoom>,
     /// The client's slots for reads whose answers are not written yet.
@@ -86,7 +91,16 @@ impl GetPerformer {
         let members = &service.members;
         let core = ClientGets::new(members.numbers().clone(), members.snapshot().committee_links());
         let own = Arc::new(Semaphore::new(MAX_READS));
-        Self { service, mailbox, core, open: HashMap::new(), place: None, own, replies: Vec::new() }
+        Self {
+            service,
+            mailbox,
+            core,
+            open: HashMap::new(),
+            asked: HashMap::new(),
+            place: None,
+            own,
+            replies: Vec::new(),
+        }
     }
 
     pub(super) fn is_active(&self) -> bool {
@@ -99,11 +113,13 @@ impl GetPerformer {
     }
 
     pub(super) fn locate(&mut self, client: Stream, digest: Digest) {
+        self.asked.insert(client, (GetStep::Lookup, self.service.host.monotonic()));
         self.drive(GetInput::Locate(client, digest), Brought::Nothing);
     }
 
     /// Queues a read until there is [room](Self::room) for it.
     pub(super) fn read(&mut self, read: Read) {
+        self.asked.insert(read.stream, (GetStep::Read, self.service.host.monotonic()));
         self.drive(GetInput::Read(read), Brought::Nothing);
     }
 
@@ -156,10 +172,10 @@ impl GetPerformer {
             for output in self.core.handle(input, self.service.host.monotonic()) {
                 match output {
                     GetOutput::Answer(GetAnswer::Located(client, holders)) => {
-                        self.replies.push(GetReply::Located(client, holders));
+                        self.answer(GetReply::Located(client, holders));
                     }
-                    GetOutput::Answer(GetAnswer::Failed(failed)) => self.replies.push(GetReply::Failed(failed)),
-                    GetOutput::Violation(failed) => self.replies.push(GetReply::Violation(failed)),
+                    GetOutput::Answer(GetAnswer::Failed(failed)) => self.answer(GetReply::Failed(failed)),
+                    GetOutput::Violation(failed) => self.answer(GetReply::Violation(failed)),
                     GetOutput::Action(action) => inputs.extend(self.perform(action, &mut brought)),
                 }
             }
@@ -193,12 +209,33 @@ impl GetPerformer {
                 if let (Brought::Chunk { offset, parents, bytes }, Some(room)) =
                     (std::mem::replace(brought, Brought::Nothing), room)
                 {
-                    self.replies.push(GetReply::Chunk { stream: client, offset, parents, bytes, room });
+                    self.answer(GetReply::Chunk { stream: client, offset, parents, bytes, room });
                 }
             }
             GetAction::Release(stream) => drop(self.open.remove(&stream)),
         }
         None
+    }
+
+    /// Passes an answer on, and counts it.
+    fn answer(&mut self, reply: GetReply) {
+        let counters = &self.service.counters;
+        let (GetReply::Located(stream, _)
+        | GetReply::Chunk { stream, .. }
+        | GetReply::Failed(Failed { stream, .. })
+        | GetReply::Violation(Failed { stream, .. })) = &reply;
+        // A client that uses a number twice at once is counted once.
+        if let Some((step, asked)) = self.asked.remove(stream) {
+            let took = self.service.host.monotonic().saturating_sub(asked);
+            match &reply {
+                GetReply::Located(_, holders) => counters.looked_up(!holders.is_empty(), took),
+                GetReply::Chunk { bytes, .. } => counters.read(bytes.len(), took),
+                GetReply::Failed(failed) | GetReply::Violation(failed) => {
+                    counters.get_failed(step, &failed.code.slug());
+                }
+            }
+        }
+        self.replies.push(reply);
     }
 
     fn open(&mut self, stream: Stream, room: Option<Room>) {

@@ -1,5 +1,6 @@
 //! The server's budgets for unauthenticated peers. Members, which have proved their node keys, are exempt.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,6 +24,7 @@ const FOR_MEMBERS: u64 = 32;
 /// Token bucket for joins of non-members, per address: a burst, and then one per interval. Each join costs a pairing.
 const JOINS: u32 = 128;
 const JOIN_EVERY: Duration = Duration::from_millis(250);
+const JOINS_REFUSED: &str = "joins refused";
 /// Token bucket for log lines about joins of non-members, per address.
 const TOLD: u32 = 64;
 const TELL_EVERY: Duration = Duration::from_secs(5);
@@ -72,6 +74,7 @@ impl Guard {
         let most = |limit: u64, least: u64, stale_after, cut_off, refused| {
             pool(limit.max(least), (limit / 4 * 3).max(least), stale_after, cut_off, refused)
         };
+        limits.lock().unwrap_or_else(PoisonError::into_inner).expect(JOINS_REFUSED);
         let chunk = MAX_CHUNK as u64;
         // A founding needs all its candidates connected at once.
         let replicas = (config.max_standbys as u64).max(config.wanted.size());
@@ -158,7 +161,7 @@ impl Guard {
         let source = connection.source();
         let may = self.joins.lock().unwrap_or_else(PoisonError::into_inner).take(source, self.host.monotonic());
         if !may {
-            self.note(source, "joins refused");
+            self.note(source, JOINS_REFUSED);
             return Err(Full);
         }
         self.replicas.claim(&connection.party, 1)
@@ -172,6 +175,24 @@ impl Guard {
     /// Counts an event for the operator's summary.
     pub(super) fn note(&self, source: PeerAddress, what: &'static str) {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner).note(source, what);
+    }
+
+    /// What is held of each budget that non-members share, and its limit.
+    pub(super) fn used(&self) -> Vec<(&'static str, u64, u64)> {
+        let budgets = [
+            ("connections", &self.connections),
+            ("puts", &self.puts),
+            ("downloads", &self.downloads),
+            ("reads", &self.reads),
+            ("messages", &self.messages),
+            ("standbys", &self.replicas),
+        ];
+        budgets.map(|(name, pool)| (name, pool.held(), pool.limit())).into()
+    }
+
+    /// The number of refusals and cut-offs of each kind since the start.
+    pub(super) fn limited(&self) -> BTreeMap<&'static str, u64> {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner).totals().clone()
     }
 
     /// The summary of limited addresses, if one is due.

@@ -46,11 +46,11 @@ use crate::host::Host;
 use crate::host::net::{Io, Listener};
 use crate::host::tasks::{JoinSet, MissedTickBehavior};
 use crate::link::{self, LinkReader, LinkWriter};
+use crate::metrics::ServerCounters;
 use crate::notices::Notice;
 use crate::tls::{Accepted, ServerTls};
 pub(super) use blob_context::BlobContext;
 pub(super) use certificates::CertificateContext;
-pub(super) use cluster::ClusterView;
 pub(super) use log::LogContext;
 use places::Places;
 use problem::Problem;
@@ -75,6 +75,7 @@ pub(super) struct PortContext {
     pub(super) host: Host,
     pub(super) guard: Arc<Guard>,
     pub(super) reports: Arc<ServerReports>,
+    pub(super) counters: ServerCounters,
     /// How long a connection may take no bytes while the server has some to send.
     pub(super) reader_silence: Duration,
     /// If the port speaks TLS.
@@ -150,7 +151,8 @@ async fn connection(context: Arc<PortContext>, stream: Box<dyn Io>, place: Arc<C
     let Some(Accepted { io, exporter }) = accepted else { return };
     let is_link = Arc::new(AtomicBool::new(false));
     let places = Places::new(place.clone());
-    let stream = Watched { io, places: places.clone(), is_link: is_link.clone() };
+    let traffic = context.counters.traffic();
+    let stream = Watched { io, places: places.clone(), is_link: is_link.clone(), traffic };
     let (upgraded, mut upgrades) = mpsc::channel(1);
     let service = service_fn(|request| {
         let (context, upgraded, accepted, places) = (context.clone(), upgraded.clone(), place.clone(), places.clone());
@@ -210,6 +212,7 @@ async fn serve_link(context: &PortContext, link: (LinkReader, LinkWriter), has_o
         welcomed = welcome::welcome(&context.handshakes, link, has_origin) => welcomed,
     };
     let Some(welcomed) = welcomed else { return };
+    let _open = context.counters.link_opened(welcomed.hello.role);
     match welcomed.hello.role {
         Role::Replica => replica_link::run(&context.replica_links, welcomed, place).await,
         Role::Client | Role::Server => client_link::run(&context.client_links, welcomed, place).await,

@@ -88,6 +88,11 @@ impl ServerLog {
         }
     }
 
+    /// The heights of the connected members' logs, as they claim.
+    pub(super) fn heights(&self) -> BTreeMap<u16, u64> {
+        self.tips().clone()
+    }
+
     /// The connected members in the order in which to ask them.
     fn order(&self) -> Vec<u16> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -14,7 +15,7 @@ use vouch_node_core::server::batch::BatchInput;
 use vouch_node_core::server::fanout::FanoutInput;
 use vouch_node_core::server::health::Fault;
 use vouch_node_core::server::link_puts::UploadRate;
-use vouch_node_core::server::put::{Forwarded, PutAction, PutInput, PutPolicy};
+use vouch_node_core::server::put::{Forwarded, PutAction, PutInput, PutOutcome, PutPolicy};
 
 use super::certificate_lists::CertificateLists;
 use super::core_performer::{CorePerformer, Storing};
@@ -25,6 +26,7 @@ use super::reply_routing::{Reply, Route};
 use super::waiting_puts::{PutInbox, send_outcome};
 use crate::budgets::{Party, Permit, Pool};
 use crate::host::Host;
+use crate::metrics::ServerCounters;
 
 /// What all puts use, those of links and those over HTTP.
 pub(super) struct PutService {
@@ -35,6 +37,7 @@ pub(super) struct PutService {
     pub(super) certificates: Arc<CertificateLists>,
     /// The budget of puts in progress.
     pub(super) places: Arc<Pool>,
+    pub(super) counters: ServerCounters,
     pub(super) policy: PutPolicy,
     pub(super) rate: UploadRate,
 }
@@ -55,6 +58,8 @@ pub(super) struct PutPerformer {
     /// The party that the put's budgets count for.
     party: Arc<Party>,
     place: Option<Permit>,
+    /// When the put began, on the monotonic clock.
+    began: Duration,
     /// The client's message with bytes, to be forwarded.
     relayed: Option<PayloadFrame>,
     /// The members that were connected at the last request for admission.
@@ -68,6 +73,7 @@ impl PutPerformer {
     /// A performer without resources yet. `source`: the client's address.
     pub(super) fn new(service: Arc<PutService>, mailboxes: PutMailboxes, stream: Stream, source: PeerAddress) -> Self {
         Self {
+            began: service.host.monotonic(),
             service,
             mailboxes,
             stream,
@@ -79,6 +85,12 @@ impl PutPerformer {
             queues: None,
             storing: None,
         }
+    }
+
+    /// Counts how the put has ended.
+    pub(super) fn count(&self, outcome: PutOutcome) {
+        let took = self.service.host.monotonic().saturating_sub(self.began);
+        self.service.counters.put_ended(outcome, took);
     }
 
     /// Completes when the put is evicted.

@@ -13,11 +13,12 @@ const NAMED: usize = 3;
 /// Maximum number of addresses counted separately. Further ones are counted together.
 const COUNTED: usize = 1024;
 
-/// Counts refusals and cut-offs, for one log line from time to time.
+/// Counts refusals and cut-offs, for one log line from time to time, and in total.
 #[derive(Debug, Default)]
 pub struct LimitReport {
     counts: HashMap<Option<PeerAddress>, BTreeMap<&'static str, u64>>,
     reported: Option<Duration>,
+    totals: BTreeMap<&'static str, u64>,
 }
 
 impl LimitReport {
@@ -26,6 +27,17 @@ impl LimitReport {
         let is_counted = self.counts.len() < COUNTED || self.counts.contains_key(&Some(source));
         let counts = self.counts.entry(is_counted.then_some(source)).or_default();
         *counts.entry(what).or_default() += 1;
+        *self.totals.entry(what).or_default() += 1;
+    }
+
+    /// Events of this kind may be counted: its total is 0 until there is one.
+    pub fn expect(&mut self, what: &'static str) {
+        self.totals.entry(what).or_default();
+    }
+
+    /// The number of events of each kind since the start.
+    pub fn totals(&self) -> &BTreeMap<&'static str, u64> {
+        &self.totals
     }
 
     /// A report, if there is news and the last report is long enough ago.
@@ -73,6 +85,10 @@ mod tests {
                       and 6 more addresses";
         assert_eq!(limits.report(at(11)).as_deref(), Some(report));
         assert_eq!(limits.report(at(99)), None, "nothing is reported twice");
+        limits.expect("puts refused");
+        limits.expect("puts ended");
+        let totals = [("connections closed", 300), ("puts ended", 0), ("puts refused", 7 + 45)];
+        assert_eq!(limits.totals().clone(), totals.into(), "reports forget no totals");
     }
 
     #[test]

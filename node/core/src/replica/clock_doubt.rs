@@ -109,9 +109,24 @@ struct Question {
     number: u32,
     asked: ClockReading,
     answers: BTreeMap<u16, Judgement>,
+    /// How far this clock is ahead of each member's at least, in seconds; negative if it is behind.
+    ahead: BTreeMap<u16, i64>,
 }
 
 impl Question {
+    /// How far this clock is ahead at least, in seconds: how far the member's time is outside of the time between question and answer.
+    fn seconds_ahead(&self, now: ClockReading, time: u64) -> i64 {
+        let (asked, now) = (self.asked.wall.as_secs(), now.wall.as_secs());
+        let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+        signed(asked.min(now).saturating_sub(time)) - signed(time.saturating_sub(asked.max(now)))
+    }
+
+    fn median(&self) -> Option<i64> {
+        let mut ahead: Vec<i64> = self.ahead.values().copied().collect();
+        ahead.sort_unstable();
+        ahead.get(ahead.len().saturating_sub(1) / 2).copied()
+    }
+
     /// Judges an answer: the member signed its time between the question and the answer.
     fn judge(&self, now: ClockReading, time: u64) -> Judgement {
         let (asked, now) = (self.asked.wall.as_secs(), now.wall.as_secs());
@@ -159,6 +174,8 @@ pub struct ClockDoubt {
     is_settled: bool,
     /// Number of members that agreed with the last question.
     agreed: usize,
+    /// How far the clock was ahead at the last question, in seconds.
+    ahead: Option<i64>,
     /// Whether f + 1 others have agreed since the start, and since the last jump.
     is_confirmed: bool,
 }
@@ -177,6 +194,7 @@ impl ClockDoubt {
             is_called: false,
             is_settled: false,
             agreed: 0,
+            ahead: None,
             is_confirmed: false,
         }
     }
@@ -221,6 +239,13 @@ impl ClockDoubt {
         (self.agreed, self.needed)
     }
 
+    /// How far the clock is ahead of the other members' at least, in seconds; negative if it is behind. The median of the answers to the last
+    /// question: once all have answered, f liars cannot move it beyond what honest members say. `None` if nobody has answered since the start
+    /// or the last jump.
+    pub fn ahead(&self) -> Option<i64> {
+        self.ahead
+    }
+
     /// A new link has begun: ask the members behind it.
     pub fn call(&mut self) {
         self.is_called = true;
@@ -244,7 +269,7 @@ impl ClockDoubt {
     pub fn ask(&mut self, now: ClockReading, number: u32) -> Option<DoubtChange> {
         let change = self.observe(now);
         self.questions.retain(|question| now.running <= question.asked.running.saturating_add(ANSWER_WITHIN));
-        self.questions.push_front(Question { number, asked: now, answers: BTreeMap::new() });
+        self.questions.push_front(Question { number, asked: now, answers: BTreeMap::new(), ahead: BTreeMap::new() });
         self.questions.truncate(OPEN_QUESTIONS);
         (self.last_asked, self.is_called, self.is_settled) = (Some(now.running), false, false);
         change
@@ -271,7 +296,7 @@ impl ClockDoubt {
             // answers to them would be judged by another clock
             self.questions.clear();
             self.is_called = true;
-            (self.agreed, self.is_confirmed) = (0, false);
+            (self.agreed, self.ahead, self.is_confirmed) = (0, None, false);
             return self.begin(DoubtReason::Jumped(difference));
         }
         let keeps_step = now.running >= self.anchor.running.saturating_add(KEEPS_STEP);
@@ -294,12 +319,16 @@ impl ClockDoubt {
         let judgement = question.judge(now, time);
         // only a member's first answer counts: a member that sends several lies
         question.answers.entry(member).or_insert(judgement);
+        let seconds_ahead = question.seconds_ahead(now, time);
+        question.ahead.entry(member).or_insert(seconds_ahead);
+        let median = question.median();
         let agreeing = question.agreeing();
         let ahead = question.contradicting(|difference| matches!(difference, Difference::Ahead(_)));
         let behind = question.contradicting(|difference| matches!(difference, Difference::Behind(_)));
         let is_last = self.questions.front().is_some_and(|question| question.number == number);
         if is_last {
             self.agreed = agreeing.len();
+            self.ahead = median;
         }
         let against = [ahead, behind].into_iter().find(|members| members.len() >= self.needed);
         match against {

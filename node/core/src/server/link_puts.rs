@@ -13,7 +13,7 @@ use std::time::Duration;
 use vouch_core::message::{Code, Failed, MAX_PUTS, Message, Stream};
 
 use super::health::LinkId;
-use super::put::{PutAction, PutAnswer, PutContext, PutInput, PutOutput, PutPolicy, PutRequest, ServerPut};
+use super::put::{PutAction, PutAnswer, PutContext, PutInput, PutOutcome, PutOutput, PutPolicy, PutRequest, ServerPut};
 use super::stream_numbers::StreamNumbers;
 pub use upload_rate::{UploadRate, UploadWindow};
 
@@ -58,7 +58,7 @@ pub enum LinkPutsOutput {
     /// Perform an action of the put with this server's number.
     Perform(Stream, PutAction),
     /// The put with this server's number has ended: release its resources.
-    Over(Stream),
+    Over(Stream, PutOutcome),
     /// The client broke the protocol: close its link.
     Violation(Failed),
 }
@@ -231,11 +231,11 @@ impl LinkPuts {
             });
         }
         if active.put.is_over() {
-            let client = active.client;
+            let (client, outcome) = (active.client, active.put.outcome());
             self.active.remove(&stream);
             self.by_client.remove(&client);
             self.remember(client);
-            out.push(LinkPutsOutput::Over(stream));
+            out.push(LinkPutsOutput::Over(stream, outcome));
         }
     }
 

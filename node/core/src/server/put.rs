@@ -66,6 +66,17 @@ enum PutState {
     Over,
 }
 
+/// How a put has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// It was answered with a certificate of a blob of this many bytes.
+    Certified(u64),
+    /// It was answered with a failure of this kind.
+    Failed(Code),
+    /// The client gave it up, so that there was no answer.
+    GivenUp,
+}
+
 /// A put.
 #[derive(Debug)]
 pub struct ServerPut {
@@ -74,12 +85,13 @@ pub struct ServerPut {
     request: PutRequest,
     policy: PutPolicy,
     state: PutState,
+    outcome: PutOutcome,
 }
 
 impl ServerPut {
     /// A put that waits for [`PutInput::Begin`]. `stream`: the server's number of the put.
     pub fn new(stream: Stream, request: PutRequest, policy: PutPolicy) -> Self {
-        Self { stream, request, policy, state: PutState::New }
+        Self { stream, request, policy, state: PutState::New, outcome: PutOutcome::GivenUp }
     }
 
     /// Whether the put has not been admitted yet: there is no queue for its bytes.
@@ -102,8 +114,27 @@ impl ServerPut {
         matches!(self.state, PutState::Over)
     }
 
+    /// How the put has ended, once it [has](Self::is_over).
+    pub fn outcome(&self) -> PutOutcome {
+        self.outcome
+    }
+
     /// Handles one input.
     pub fn handle(&mut self, input: PutInput, context: &PutContext) -> Vec<PutOutput> {
+        let out = self.decide(input, context);
+        for output in &out {
+            match output {
+                PutOutput::Answer(PutAnswer::Certified(certificate)) => {
+                    self.outcome = PutOutcome::Certified(certificate.claim.receipt.length);
+                }
+                PutOutput::Answer(PutAnswer::Failed(failed)) => self.outcome = PutOutcome::Failed(failed.code),
+                PutOutput::Answer(_) | PutOutput::Action(_) => {}
+            }
+        }
+        out
+    }
+
+    fn decide(&mut self, input: PutInput, context: &PutContext) -> Vec<PutOutput> {
         let mut out = Vec::new();
         match (&mut self.state, input) {
             (PutState::Over, _) => {}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use vouch_node_core::replica::Event;
 use vouch_node_core::replica::repair::RepairConfig;
 
+use crate::metrics::ReplicaCounters;
 use crate::notices::Notice;
 use crate::replica::clock_watch::ClockWatch;
 use crate::replica::context::{OwnIdentity, Reports, Storage};
@@ -33,6 +34,7 @@ pub(in crate::replica) struct LinkContext {
     pub(in crate::replica) max_incoming: usize,
     /// The puts being received. A shutdown waits for them.
     pub(in crate::replica) receiving: Arc<ReceivingPuts>,
+    pub(in crate::replica) counters: ReplicaCounters,
 }
 
 impl LinkContext {

@@ -1,72 +1,34 @@
 //! The state of the cluster, for people, pages and load balancers.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use hyper::header::{self, HeaderMap};
 use hyper::{Response, StatusCode};
 use serde_json::json;
-use vouch_core::committee::Committee;
-use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Failed, Stream};
-use vouch_core::quorum;
-use vouch_node_core::server::ServerCore;
 use vouch_node_core::server::health::Trouble;
 
 use super::problem::Problem;
 use super::reply::{self, Body, NO_CACHE, NO_STORE};
-use crate::server::core_performer::CorePerformer;
-use crate::server::founding::ServerFoundings;
-use crate::server::member_links::{MemberLinks, ReplicaHandle};
+use crate::server::cluster_view::{ClusterView, MemberState, Readiness};
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
 
-/// What the cluster's state is read from.
-pub(in crate::server) struct ClusterView {
-    pub(in crate::server) core: Arc<CorePerformer>,
-    pub(in crate::server) members: MemberLinks,
-    pub(in crate::server) foundings: Arc<ServerFoundings>,
-    /// The server's.
-    pub(in crate::server) node_key: NodeKey,
-    /// The number of members that the operator wants.
-    pub(in crate::server) wanted_replicas: Option<u16>,
-}
-
 impl ClusterView {
     pub(super) fn describe(&self) -> Response<Body> {
-        let snapshot = self.members.snapshot();
-        let committee = snapshot.chain.as_ref().map(|chain| &**chain.current());
-        let record = committee.map(|committee| committee.record());
-        let members: Vec<_> = (0..)
-            .zip(record.map(|record| record.members()).unwrap_or_default())
-            .map(|(number, member)| {
-                json!({
-                    "member": number,
-                    "name": member.name.to_string(),
-                    "node_key": member.node_key.to_string(),
-                    "vote_key": member.vote_key.to_string(),
-                    "connected": snapshot.members.contains_key(&number),
-                })
-            })
-            .collect();
-        let connected = match committee {
-            Some(_) => snapshot.members.len(),
-            None => self.core.state().roster().count(),
-        };
-        let is_ready = match committee {
-            Some(committee) => self.assess(committee).is_ready(),
-            None => self.foundings.put_obstacle().is_none(),
-        };
+        let state = self.state();
+        let members: Vec<_> = state.members.iter().enumerate().map(describe_member).collect();
         let described = json!({
-            "cluster": committee.map(|committee| committee.cluster()),
+            "cluster": state.cluster,
             "server": self.node_key.to_string(),
-            "ready": is_ready,
-            "epoch": record.map_or(0, |record| record.epoch()),
-            "quorum": record.map_or(0, |record| record.quorum()),
-            "tolerated_faults": record.map_or(0, |record| quorum::tolerated_faults(record.n())),
-            "connected": connected,
+            "version": env!("CARGO_PKG_VERSION"),
+            "ready": state.is_ready,
+            "epoch": state.epoch,
+            "quorum": state.quorum,
+            "tolerated_faults": state.tolerated_faults,
+            "faults_left": state.faults_left,
+            "connected": state.connected,
             "wanted": self.wanted_replicas,
+            "log_height": state.log_height,
             "members": members,
         });
         let mut response = reply::whole(StatusCode::OK, "application/json", format!("{described}\n"));
@@ -99,40 +61,20 @@ impl ClusterView {
         failed.detail = detail + "; see the replicas' logs, and `vouch status` where they run";
         refused(failed, fatal.into_iter().map(|(name, _)| name).collect(), headers)
     }
-
-    fn assess(&self, committee: &Committee) -> Readiness {
-        Readiness::of(&self.core.state(), committee, self.members.host().monotonic())
-    }
 }
 
-/// The members of the committee that a put can count on.
-struct Readiness {
-    quorum: usize,
-    n: usize,
-    /// Members that a put cannot count on, by name.
-    fatal: Vec<(String, Trouble)>,
-    /// Members that take part, but slowly.
-    impaired: Vec<(String, Trouble)>,
-}
-
-impl Readiness {
-    fn of(core: &ServerCore<ReplicaHandle>, committee: &Committee, now: Duration) -> Self {
-        let record = committee.record();
-        let members = record.members().iter();
-        let troubled =
-            members.filter_map(|member| Some((member.name.to_string(), core.health().trouble(&member.node_key, now)?)));
-        let (fatal, impaired) = troubled.partition(|(_, trouble)| trouble.is_fatal());
-        Self { quorum: record.quorum().into(), n: record.n().into(), fatal, impaired }
-    }
-
-    fn able(&self) -> usize {
-        self.n - self.fatal.len()
-    }
-
-    /// Whether a put would have a quorum.
-    fn is_ready(&self) -> bool {
-        self.able() >= self.quorum
-    }
+fn describe_member((number, state): (usize, &MemberState)) -> serde_json::Value {
+    let MemberState { member, is_connected, trouble, log_height } = state;
+    json!({
+        "member": number,
+        "name": member.name.to_string(),
+        "node_key": member.node_key.to_string(),
+        "vote_key": member.vote_key.to_string(),
+        "connected": is_connected,
+        "state": trouble.as_ref().map_or(Trouble::NONE, Trouble::word),
+        "why": trouble.as_ref().map(|trouble| format!("{} {trouble}", member.name)),
+        "log_height": log_height,
+    })
 }
 
 /// Maximum number of members named in a text.

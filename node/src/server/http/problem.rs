@@ -30,6 +30,11 @@ impl Problem {
         Self { status, code: code.into(), detail: detail.into(), members: Vec::new(), allow: None, length: None }
     }
 
+    /// One word for programs.
+    pub(super) fn code(&self) -> &str {
+        &self.code
+    }
+
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad-request", detail)
     }

@@ -55,7 +55,7 @@ async fn run(
     expires_at: u64,
     mut done: oneshot::Sender<Result<Box<Certificate>, Problem>>,
 ) {
-    let mut next = Attempt::Body(body);
+    let (mut next, began) = (Attempt::Body(body), service.host.monotonic());
     let outcome = loop {
         // A new committee is no reason to fail if the body is not in between.
         match attempt(&service, &connection, next, expires_at, &mut done).await {
@@ -63,6 +63,14 @@ async fn run(
             Err(again) => next = again,
         }
     };
+    match &outcome {
+        Some(Ok(certificate)) => {
+            let took = service.host.monotonic().saturating_sub(began);
+            service.counters.certified(certificate.claim.receipt.length, took);
+        }
+        Some(Err(problem)) => service.counters.put_failed(problem.code()),
+        None => service.counters.put_cancelled(),
+    }
     if let Some(outcome) = outcome {
         // Fails if the client has disconnected.
         let _ = done.send(outcome);

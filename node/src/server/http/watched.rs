@@ -1,4 +1,4 @@
-//! A connection that records progress when the peer takes bytes of a response.
+//! A connection that records progress when the peer takes bytes of a response, and counts its bytes.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,17 +9,21 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::places::Places;
+use crate::metrics::Traffic;
 
 /// An HTTP connection. After an upgrade, the link records progress instead.
 pub(super) struct Watched<T> {
     pub(super) io: T,
     pub(super) places: Places,
     pub(super) is_link: Arc<AtomicBool>,
+    pub(super) traffic: Traffic,
 }
 
 impl<T> Watched<T> {
     fn note(&self, written: &Poll<io::Result<usize>>) {
-        if matches!(written, Poll::Ready(Ok(1..))) && !self.is_link.load(Ordering::Relaxed) {
+        let Poll::Ready(Ok(count @ 1..)) = written else { return };
+        self.traffic.sent.inc_by(*count as u64);
+        if !self.is_link.load(Ordering::Relaxed) {
             self.places.current().progress();
         }
     }
@@ -31,7 +35,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(context, buffer);
+        self.traffic.received.inc_by((buffer.filled().len() - before) as u64);
+        read
     }
 }
 

@@ -388,3 +388,23 @@ fn f_liars_cannot_keep_a_replica_working_whose_clock_is_wrong() {
         assert_eq!(world.doubt.doubt(), None, "{}", context(&world));
     }
 }
+
+#[test]
+fn the_difference_is_the_median_of_what_the_others_say_and_a_jump_forgets_it() {
+    let (mut clocks, mut doubt) = start(4);
+    assert_eq!(doubt.ahead(), None, "nobody was asked");
+    clocks.off = 20;
+    let truth = clocks.truth();
+    assert_eq!(round(&mut doubt, clocks, 1, &[(1, truth), (2, truth - 1000), (3, truth - 1)]), []);
+    assert_eq!(doubt.ahead(), Some(21), "one liar does not move the median past an honest member");
+    clocks.off = -7;
+    clocks.pass(600);
+    let truth = clocks.truth();
+    doubt.ask(clocks.read(), 2);
+    assert_eq!(doubt.ahead(), Some(21), "until the next answer");
+    assert_eq!(doubt.answer(clocks.read(), 2, 1, truth), None);
+    assert_eq!(doubt.ahead(), Some(-7));
+    clocks.off = 3600;
+    doubt.observe(clocks.read());
+    assert_eq!(doubt.ahead(), None);
+}

@@ -23,7 +23,12 @@ impl Trouble {
         matches!(self, Self::Missing | Self::StorageFailed(_) | Self::ClockInDoubt(_))
     }
 
-    /// One word for programs.
+    /// The word for a member without trouble.
+    pub const NONE: &'static str = "well";
+    /// The words for all kinds of trouble.
+    pub const WORDS: [&'static str; 5] = ["missing", "storage-failed", "clock-in-doubt", "lagging", "late"];
+
+    /// One word for programs, one of [`WORDS`](Self::WORDS).
     pub fn word(&self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -47,5 +52,23 @@ impl fmt::Display for Trouble {
             }
             Self::Late => f.write_str("was late for the last put or vote and is not waited for"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_trouble_has_its_word() {
+        let why = String::new;
+        let all = [
+            Trouble::Missing,
+            Trouble::StorageFailed(why()),
+            Trouble::ClockInDoubt(why()),
+            Trouble::Lagging,
+            Trouble::Late,
+        ];
+        assert_eq!(all.map(|trouble| trouble.word()), Trouble::WORDS);
     }
 }

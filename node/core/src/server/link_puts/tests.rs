@@ -83,7 +83,7 @@ impl LinkPutsWorld {
                         inputs.extend(self.complete(&action).map(|input| LinkPutsInput::OfServer(stream, input)));
                         self.performed.push((stream, action));
                     }
-                    LinkPutsOutput::Over(stream) => self.over.push(stream),
+                    LinkPutsOutput::Over(stream, _) => self.over.push(stream),
                     LinkPutsOutput::Violation(failed) => self.violation = Some(failed),
                 }
             }
