@@ -52,6 +52,10 @@ async fn a_cluster_is_shown_through_a_server() {
         assert_eq!(well.count(), 1, "{shown}");
     }
 
+    let two = format!("127.0.0.1:1,{}", cluster.address());
+    let through_the_second = run(cluster.root(), &["status", "--server", &two]).await;
+    assert_eq!(String::from_utf8(through_the_second.stdout).unwrap(), shown);
+
     cluster.replicas[1].kill();
     cluster.until_left(1).await;
     let (code, one_left) = json(&cluster).await;

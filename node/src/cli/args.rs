@@ -578,12 +578,13 @@ pub(super) struct MaintainArgs {
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
     /// Data folder of the replica [default: every replica-N in ./.vouch]
-    #[arg(long, value_name = "FOLDER", conflicts_with = "server")]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "servers")]
     pub(super) data: Option<PathBuf>,
     /// Show the whole cluster through this server instead, HOST:PORT or https://HOST: its committee and log, verified, and what the
-    /// server says of its members. Exit code 1 unless a put would have a quorum
-    #[arg(long, value_name = "SERVER", value_parser = address)]
-    pub(super) server: Option<String>,
+    /// server says of its members. Exit code 1 unless a put would have a quorum. Of several (again --server, or with commas between),
+    /// the first that answers is asked
+    #[arg(long = "server", value_name = "SERVER", value_delimiter = ',', value_parser = address)]
+    pub(super) servers: Vec<String>,
     /// Show it again every two seconds, until interrupted
     #[arg(long)]
     pub(super) watch: bool,

@@ -1,5 +1,7 @@
-//! The status of a cluster through one of its servers. The committee and the log are verified against the trusted identity. Everything
+//! The status of a cluster through one of its servers: the first that answers. The committee and the log are verified against the trusted identity. Everything
 //! about connections is the server's word, and the output says so.
+
+use std::cmp::Ordering;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,6 +13,7 @@ use vouch_core::report::HeadView;
 use super::args::TrustArgs;
 use super::log_client::LogClient;
 use super::{Failure, output};
+use crate::client::Servers;
 use crate::host::Host;
 
 /// The state of a member that an older server does not tell.
@@ -57,8 +60,8 @@ impl MemberClaims {
 }
 
 impl<'a> ClusterStatus<'a> {
-    pub(super) fn new(host: &'a Host, server: &str, trust: &TrustArgs) -> Result<Self, Failure> {
-        Ok(Self { client: LogClient::new(host, server, trust)?.quiet(), chain: None, head: None })
+    pub(super) fn new(host: &'a Host, servers: Servers, trust: &TrustArgs) -> Result<Self, Failure> {
+        Ok(Self { client: LogClient::new(host, servers, trust)?.quiet(), chain: None, head: None })
     }
 
     /// Shows the status now. Returns the exit code: 0 if a put would have a quorum, as the server says.
@@ -77,29 +80,29 @@ impl<'a> ClusterStatus<'a> {
         if *cluster != chain.cluster().to_string() {
             return Err(Failure::new(format_args!(
                 "{} says that it serves cluster {cluster}, and shows the committees of {}",
-                self.client.server,
+                self.client.server(),
                 chain.cluster()
             )));
         }
         let is_newer =
             claims.log_height.is_some_and(|height| self.head.as_ref().map_or(0, |head| head.height) < height);
         if is_newer {
-            let bundle = self.client.get("/v1/log/head".into()).await?;
+            let bundle = self.client.get("/v1/log/head").await?;
             self.head = Some(self.client.head(&bundle, None).await?);
         }
         match is_json {
-            true => output::json(&as_json(&self.client.server, chain, self.head.as_ref(), &claims)),
+            true => output::json(&as_json(self.client.server(), chain, self.head.as_ref(), &claims)),
             false => self.print(chain, &claims),
         }
         Ok(code)
     }
 
     async fn claims(&self) -> Result<Claims, Failure> {
-        let answer = self.client.get("/v1/cluster".into()).await?;
+        let answer = self.client.get("/v1/cluster").await?;
         serde_json::from_slice(&answer).map_err(|error| {
             Failure::new(format_args!(
                 "{} sent something else than the state of a cluster: {error}",
-                self.client.server
+                self.client.server()
             ))
         })
     }
@@ -107,10 +110,10 @@ impl<'a> ClusterStatus<'a> {
     /// Before the founding, there is nothing to verify.
     fn show_unfounded(&self, claims: &Claims, is_json: bool) -> Result<(), Failure> {
         if let Some(trusted) = self.client.trusted(&[]) {
-            return Err(Failure::new(format_args!("{} serves no cluster yet, not {trusted}", self.client.server)));
+            return Err(Failure::new(format_args!("{} serves no cluster yet, not {trusted}", self.client.server())));
         }
         if is_json {
-            output::json(&json!({ "cluster": null, "claimed": claimed(&self.client.server, claims, Vec::new()) }));
+            output::json(&json!({ "cluster": null, "claimed": claimed(self.client.server(), claims, Vec::new()) }));
             return Ok(());
         }
         let waiting = output::count(claims.connected, "replica");
@@ -138,8 +141,10 @@ impl<'a> ClusterStatus<'a> {
             "ready",
             format_args!("{ready}: {} of {} connected, {} needed{left}", claims.connected, record.n(), record.quorum()),
         );
-        if claims.epoch != record.epoch() {
-            row("epoch", format_args!("{}, which it has not proved", claims.epoch));
+        match claims.epoch.cmp(&record.epoch()) {
+            Ordering::Less => row("epoch", format_args!("{}: it is behind", claims.epoch)),
+            Ordering::Equal => {}
+            Ordering::Greater => row("epoch", format_args!("{}, which it has not proved", claims.epoch)),
         }
         for member in record.members() {
             row("", describe(member, claims));
@@ -148,7 +153,7 @@ impl<'a> ClusterStatus<'a> {
 
     /// From here on, nothing is verified.
     fn print_server(&self, claims: &Claims) {
-        output::line(format_args!("By the word of {}, unverified:", self.client.server));
+        output::line(format_args!("By the word of {}, unverified:", self.client.server()));
         let version = claims.version.as_deref().map(|version| format!(", version {version}")).unwrap_or_default();
         row("server", format_args!("{}{version}", claims.server));
     }

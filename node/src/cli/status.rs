@@ -7,15 +7,16 @@ use serde_json::json;
 use super::args::{MaintainArgs, StatusArgs, TransportArgs, TrustArgs};
 use super::cluster_status::ClusterStatus;
 use super::{Failure, maintain, output};
+use crate::client::Servers;
 use crate::host::Host;
 
 /// Interval between two states with `--watch`.
 const EVERY: Duration = Duration::from_secs(2);
 
 pub(super) async fn status(host: &Host, args: StatusArgs) -> Result<u8, Failure> {
-    let StatusArgs { data, server, watch, trust, json } = args;
-    let mut shown = match server {
-        Some(server) => Shown::Cluster(Box::new(ClusterStatus::new(host, &server, &trust)?)),
+    let StatusArgs { data, servers, watch, trust, json } = args;
+    let mut shown = match Servers::new(servers) {
+        Some(servers) => Shown::Cluster(Box::new(ClusterStatus::new(host, servers, &trust)?)),
         None if is_given(&trust) => {
             return Err(Failure::new(
                 "--cluster, --known-clusters, --tls-ca and --insecure are about a server; name it with --server",
