@@ -9,7 +9,7 @@ export VOUCH_DEMO_FILE := $(value FILE)
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup toolchain chromium prometheus page build build-release build-demo demo test soak soak-log soak-changes soak-handoffs soak-bugs bench vectors screenshots fmt lint clean
+.PHONY: help setup toolchain chromium prometheus page build build-release build-demo demo test soak soak-log soak-changes soak-handoffs soak-bugs bench vectors screenshots deb package-files package-test static lint-deploy fmt lint clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,7 @@ demo: build-demo ## Start a cluster, put FILE and verify its certificate: make d
 test: setup build ## Run every test: Rust, then Node.js, then the page in Chromium
 	@cargo test --workspace --locked
 	@node --test tests/js/*.test.mjs
+	@node --test tests/packages/dependencies.test.mjs tests/packages/units.test.mjs
 	@node --test --test-concurrency=1 tests/browser/*.test.mjs
 	@node --test tests/hosts/fast.test.mjs
 
@@ -71,6 +72,7 @@ soak: setup build $(HOSTS) ## Run the long tests: large files, memory use, every
 	@VOUCH_SEEDS=$(SEEDS) cargo test --package vouch-tests --test sim --locked -- more_seeds --ignored --nocapture
 	@cargo test --package vouch-tests --test cluster --locked -- --ignored --nocapture --skip handoffs::
 	@node --test tests/hosts/soak.test.mjs
+	@$(MAKE) package-test
 
 soak-log: ## Run the long simulation of the ordered log, on all cores: 2,000 seeds, and 31 members
 	@VOUCH_SEEDS=2000 cargo test --package vouch-node-core --lib --locked -- log::tests::more_seeds log::tests::many_members --ignored --nocapture
@@ -94,6 +96,30 @@ vectors: tests/node_modules/.package-lock.json ## Regenerate tests/vectors with 
 
 screenshots: setup build ## Take pictures of every state of the page: target/screenshots
 	@VOUCH_SHOTS=target/screenshots node tests/browser/shots.mjs
+
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+
+deb: build-release package-files ## Make a Debian package: target/debian
+	@PATH="$$(deploy/tools.sh deb):$$PATH" cargo deb --quiet --no-build --package vouch --locked
+
+# The manual pages and completions that a package has, written by the program itself.
+package-files: build-release
+	@mkdir -p target/package
+	@$(RELEASE)/vouch man --out target/package/man
+	@for shell in bash zsh fish; do $(RELEASE)/vouch completions $$shell > target/package/vouch.$$shell || exit; done
+
+package-test: deb ## Unpack the Debian package into an empty folder, and run what it installs
+	@node --test tests/packages/deb.test.mjs
+
+static: page ## Build the program without any shared library: target/x86_64-unknown-linux-musl/release
+	@CC_x86_64_unknown_linux_musl=musl-gcc cargo build --locked --release --features s3 --target "$$(deploy/tools.sh static)"
+	@LC_ALL=C ldd $(dir $(RELEASE))x86_64-unknown-linux-musl/release/vouch 2>&1 | grep -qE "statically linked|not a dynamic executable"
+	@$(dir $(RELEASE))x86_64-unknown-linux-musl/release/vouch --version
+
+lint-deploy: ## Check deploy/Containerfile with hadolint, and deploy/compose.yaml with check-jsonschema
+	@PATH="$$(deploy/tools.sh lint):$$PATH"; \
+	hadolint --failure-threshold style deploy/Containerfile && \
+	check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 
 fmt: ## Format the sources
 	@cargo fmt --all

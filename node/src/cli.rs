@@ -12,6 +12,7 @@ mod compare;
 mod demo;
 mod destination;
 mod get;
+mod health;
 mod inspect;
 mod log_client;
 mod log_commands;
@@ -23,8 +24,10 @@ mod nodes;
 mod operator;
 mod operator_args;
 mod output;
+mod packaging;
 mod put;
 mod put_many;
+mod service;
 mod status;
 mod store_option;
 mod streams;
@@ -135,6 +138,7 @@ impl Command {
             Self::Status(args) => args.json,
             Self::Du(args) | Self::Scrub(args) => args.json,
             Self::Server(_) | Self::Replica(_) | Self::Client(_) | Self::Forget(_) | Self::Demo(_) => false,
+            Self::Health(_) | Self::Completions(_) | Self::Man(_) => false,
         };
         if is_json { Errors::Json } else { Errors::Text }
     }
@@ -147,6 +151,7 @@ impl Command {
             Self::Put(args) => Some(&args.trust.transport),
             Self::Get(args) => Some(&args.trust.transport),
             Self::Upgrade(args) => Some(&args.trust.transport),
+            Self::Health(args) => Some(&args.transport),
             Self::Log(args) => Some(&args.command.server().trust.transport),
             Self::Committee(args) => args.command.transport(),
             Self::Status(args) => Some(&args.trust.transport),
@@ -247,8 +252,11 @@ async fn run(command: Command) -> Result<u8, Failure> {
         Command::Operator(args) => operator::operator(host, &args),
         Command::Forget(args) => trust::forget(host, args).await,
         Command::Status(args) => Box::pin(status::status(host, args)).await,
+        Command::Health(args) => health::health(host, args).await,
         Command::Du(args) => maintain::du(host, args).await,
         Command::Scrub(args) => maintain::scrub(host, args).await,
         Command::Demo(args) => demo::demo(host, args).await,
+        Command::Completions(args) => packaging::completions(&args),
+        Command::Man(args) => packaging::man(host, &args),
     }
 }

@@ -16,6 +16,7 @@ pub mod files;
 pub mod net;
 pub mod objects;
 pub mod resources;
+pub mod service_manager;
 pub mod signals;
 pub mod source;
 pub mod tasks;

@@ -43,6 +43,7 @@ use crate::host::objects::Credentials;
 use crate::host::tasks::JoinSet;
 use crate::metrics::{MetricsSource, ReplicaCounters};
 use crate::notices::Notice;
+use crate::pulse::{Pulse, PulseAnswers, pulse};
 use crate::store::{self, Store, StoreError};
 pub use blob_location::BlobLocationError;
 use clock_watch::ClockWatch;
@@ -106,6 +107,8 @@ pub struct Replica {
     log: (LogRunner, Arc<LogContext>, PeerNetwork, PeerEvents),
     membership: Arc<MembershipContext>,
     connections: Connections,
+    stop_timeout: Duration,
+    pulse: (Pulse, PulseAnswers),
 }
 
 /// The store of a replica that is not running. The lock keeps the replica from starting.
@@ -270,10 +273,12 @@ impl Replica {
                 "this replica holds nothing until it has found its blobs on its disk, or fetched them from the others";
             link.reports.report(Event::Trouble(format!("{replaced}; {next}")));
         }
-        let ReplicaConfig { servers, collect_every, settling, grace, scrub_rate, scrub_pause, .. } = config;
+        let ReplicaConfig { servers, collect_every, settling, grace, scrub_rate, scrub_pause, stop_timeout, .. } =
+            config;
         let upkeep = Upkeep { collect_every, settling, grace, scrub_rate, scrub_pause };
         let log = (log_runner, log_context, peers, peer_events);
-        Ok(Self { link, operator, servers, upkeep, log, membership, connections })
+        let pulse = pulse();
+        Ok(Self { link, operator, servers, upkeep, log, membership, connections, stop_timeout, pulse })
     }
 
     /// Its node key.
@@ -302,13 +307,17 @@ impl Replica {
         self.connections.local_addr()
     }
 
-    /// Serves until `shutdown` completes.
+    /// Shows, while the replica runs, that its log and its upkeep go on.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.0.clone()
+    }
+
+    /// Serves until `shutdown` completes; then finishes the puts in progress, as long as the configuration says.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let mut links = JoinSet::new();
         for address in self.servers {
             links.spawn(keep_linked(self.link.clone(), address));
         }
-        tokio::pin!(shutdown);
         let upkeep = self.upkeep.run(&self.operator);
         let (runner, context, peers, events) = self.log;
         let keeping_time = peers.keep_time();
@@ -317,16 +326,28 @@ impl Replica {
         let fetching_seals = Box::pin(self.membership.fetch_seals());
         let reports = self.link.reports.clone();
         let connecting = self.connections.run(move |trouble| reports.report(Event::Trouble(trouble)));
+        let (_pulse, mut answers) = self.pulse;
         tokio::pin!(upkeep, ordering, changing, fetching_seals, keeping_time, connecting);
-        tokio::select! {
-            biased;
-            () = &mut shutdown => {}
-            () = &mut upkeep => {}
-            () = &mut ordering => {}
-            () = &mut changing => {}
-            () = &mut fetching_seals => {}
-            () = &mut keeping_time => {}
-            () = &mut connecting => {}
+        let stopping = async {
+            shutdown.await;
+            let (host, receiving) = (&self.link.storage.host, &self.link.receiving);
+            if !self.stop_timeout.is_zero() {
+                let _ = host.timeout(self.stop_timeout, receiving.settled(host)).await;
+            }
+        };
+        tokio::pin!(stopping);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stopping => break,
+                () = answers.answer() => {}
+                () = &mut upkeep => break,
+                () = &mut ordering => break,
+                () = &mut changing => break,
+                () = &mut fetching_seals => break,
+                () = &mut keeping_time => break,
+                () = &mut connecting => break,
+            }
         }
         links.shutdown().await;
         // Wait until partial uploads are durable, unless the disk hangs.

@@ -9,6 +9,7 @@ mod client_put;
 mod cluster_view;
 mod config;
 mod core_performer;
+mod ending;
 mod endorse;
 mod epochs;
 mod founding;
@@ -60,12 +61,14 @@ use crate::host::net::Listener;
 use crate::keys::{KeyError, open_or_create_node_key};
 use crate::metrics::{MetricsSource, ServerCounters};
 use crate::notices::Notice;
+use crate::pulse::{Pulse, PulseAnswers, pulse};
 use crate::tls::{ServerTls, TlsError};
 use certificate_lists::CertificateLists;
 use client_link::ClientLinkContext;
 use cluster_view::ClusterView;
 pub use config::ServerConfig;
 use core_performer::CorePerformer;
+use ending::Ending;
 use epochs::ServerEpochs;
 use founding::ServerFoundings;
 use get_performer::GetService;
@@ -136,6 +139,7 @@ pub struct Server {
     tls: Option<Arc<ServerTls>>,
     reports: Arc<ServerReports>,
     metrics: Arc<ServerMetrics>,
+    pulse: (Pulse, PulseAnswers),
 }
 
 impl Server {
@@ -173,9 +177,21 @@ impl Server {
         let foundings = Arc::new(foundings);
         let guard = Arc::new(Guard::new(&host, &config, n));
         let (log, log_inputs) = ServerLog::new(members.clone(), core.clone());
-        let counters = ServerCounters::default();
-        let parts =
-            ServerParts { host, core, members, foundings, epochs, certificates, guard, reports, log, tls, counters };
+        let (counters, ending) = (ServerCounters::default(), Arc::new(Ending::new()));
+        let parts = ServerParts {
+            host,
+            core,
+            members,
+            foundings,
+            epochs,
+            certificates,
+            guard,
+            reports,
+            log,
+            tls,
+            counters,
+            ending,
+        };
         Ok(parts.server(key, config, log_inputs))
     }
 
@@ -204,7 +220,12 @@ impl Server {
         self.metrics.clone()
     }
 
-    /// Serves until `shutdown` completes.
+    /// Shows, while the server runs, that it accepts connections.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.0.clone()
+    }
+
+    /// Serves until `shutdown` completes; then finishes the puts in progress, as long as the configuration says.
     ///
     /// # Errors
     /// The listening socket fails permanently.
@@ -214,7 +235,7 @@ impl Server {
         let founding = host.spawn(founding::run(Arc::downgrade(&self.foundings)));
         let certifying = host.spawn(log::certify_heads(Arc::downgrade(&self.log), self.log_inputs));
         let reloading = self.tls.map(|tls| host.spawn(certificate_files::follow(host.clone(), tls, self.reports)));
-        let served = http::serve(self.port.clone(), listener, shutdown).await;
+        let served = http::serve(self.port.clone(), listener, shutdown, self.pulse.1).await;
         settling.abort();
         founding.abort();
         certifying.abort();
@@ -236,6 +257,7 @@ struct ServerParts {
     log: Arc<ServerLog>,
     tls: Option<Arc<ServerTls>>,
     counters: ServerCounters,
+    ending: Arc<Ending>,
 }
 
 impl ServerParts {
@@ -266,6 +288,8 @@ impl ServerParts {
             reports: self.reports.clone(),
             counters: self.counters.clone(),
             reader_silence: config.reader_silence,
+            stop_timeout: config.stop_timeout,
+            ending: self.ending.clone(),
             tls: self.tls.clone(),
             handshakes: self.handshakes(key, config.binds_links),
             client_links: self.client_links(puts.clone(), gets.clone()),
@@ -273,8 +297,8 @@ impl ServerParts {
             requests: self.requests(puts, gets, view, config),
         };
         let Self { core, members, foundings, guard, log, tls, reports, .. } = self;
-        let port = Arc::new(port);
-        Server { port, core, foundings, members, guard, node_key, log, log_inputs, tls, reports, metrics }
+        let (port, pulse) = (Arc::new(port), pulse());
+        Server { port, core, foundings, members, guard, node_key, log, log_inputs, tls, reports, metrics, pulse }
     }
 
     fn view(&self, node_key: NodeKey, config: &ServerConfig) -> ClusterView {
@@ -296,13 +320,14 @@ impl ServerParts {
             members: self.members.clone(),
             foundings: self.foundings.clone(),
             reports: self.reports.clone(),
+            ending: self.ending.clone(),
             other_versions: Notice::default(),
         }
     }
 
     fn client_links(&self, puts: Arc<PutService>, gets: GetService) -> ClientLinkContext {
         let (host, core, members) = (self.host.clone(), self.core.clone(), self.members.clone());
-        ClientLinkContext { host, core, members, puts, gets }
+        ClientLinkContext { host, core, members, puts, gets, ending: self.ending.clone() }
     }
 
     fn replica_links(&self, config: &ServerConfig) -> ReplicaLinkContext {
@@ -331,6 +356,7 @@ impl ServerParts {
     ) -> RequestContext {
         RequestContext {
             host: self.host.clone(),
+            ending: self.ending.clone(),
             allowed_origins: config.allowed_origins,
             puts,
             blobs: BlobContext {

@@ -13,6 +13,7 @@ mod offline;
 mod operator;
 mod ordered_log;
 mod original;
+mod packaging;
 mod page;
 mod printing;
 mod program;

@@ -119,6 +119,16 @@ impl Node {
         self.child.take().unwrap().wait().unwrap().code()
     }
 
+    /// Asks it to stop (SIGTERM), and does not wait.
+    pub fn ask_to_stop(&self) {
+        self.signal("TERM");
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
+    }
+
     /// Waits until it exits by itself; returns its exit code.
     pub fn wait(&mut self) -> Option<i32> {
         self.child.take().unwrap().wait().unwrap().code()

@@ -15,8 +15,10 @@ use vouch_core::session::ByteRange;
 use vouch_core::verify::Trust;
 
 use super::committee_args::CommitteeArgs;
+use super::health::HealthArgs;
 use super::log_lines::LogFormat;
 use super::operator_args::OperatorArgs;
+use super::packaging::{CompletionsArgs, ManArgs};
 use super::store_option::StoreParser;
 use crate::client::Servers;
 use crate::expires::Expires;
@@ -64,6 +66,8 @@ pub(super) enum Command {
     Forget(ForgetArgs),
     /// Show the state of running replicas on this machine, or of the whole cluster through a server
     Status(StatusArgs),
+    /// Ask a server whether it runs: exit code 1 if it does not
+    Health(HealthArgs),
     /// Show the space that a replica uses, and what is free
     Du(MaintainArgs),
     /// Verify every blob of a replica now: exit code 1 if any is damaged
@@ -72,6 +76,10 @@ pub(super) enum Command {
     Certs(CertsArgs),
     /// Run a server and replicas on this machine, put a file, verify it, and keep serving
     Demo(DemoArgs),
+    /// Print the completions of a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page of a command, or write the pages of all
+    Man(ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -124,7 +132,7 @@ pub(super) struct ServerArgs {
     #[arg(long, value_name = "FOLDER", default_value = "./.vouch/server")]
     pub(super) data: PathBuf,
     #[command(flatten)]
-    pub(super) log: LogArgs,
+    pub(super) service: ServiceArgs,
 }
 
 #[derive(Debug, Args)]
@@ -183,12 +191,15 @@ pub(super) struct ReplicaArgs {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(super) quota: Option<u64>,
     #[command(flatten)]
-    pub(super) log: LogArgs,
+    pub(super) service: ServiceArgs,
 }
 
-/// Log options of a server or a replica.
+/// Options that a server and a replica share.
 #[derive(Debug, Args)]
-pub(super) struct LogArgs {
+pub(super) struct ServiceArgs {
+    /// How long to finish puts in progress after SIGTERM or Ctrl-C; a second signal ends them at once
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = seconds)]
+    pub(super) stop_timeout: Duration,
     /// Format of the log on standard error: text or json; RUST_LOG sets the level, such as warn
     #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
     pub(super) log_format: LogFormat,

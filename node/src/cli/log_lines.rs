@@ -71,6 +71,16 @@ fn text(message: fmt::Arguments<'_>) -> String {
     output::harmless(&message.to_string())
 }
 
+/// The service was asked to stop.
+pub(super) fn stopping(what: fmt::Arguments<'_>) {
+    info!("{}", text(what));
+}
+
+/// A failure around the service.
+pub(super) fn trouble(what: fmt::Arguments<'_>) {
+    error!("{}", text(what));
+}
+
 pub(super) fn server(event: &server::Event) {
     match event {
         server::Event::Joined(name, status, connected) => {

@@ -8,6 +8,7 @@ use vouch_core::committee::Committee;
 use vouch_core::digest::ClusterId;
 
 use super::metrics::{self, MetricsListener};
+use super::service::Service;
 use super::{Failure, KeygenArgs, ReplicaArgs, ServerArgs, log_lines, members, output, streams};
 use crate::data_dir::DataDir;
 use crate::host::Host;
@@ -17,7 +18,7 @@ use crate::server::{self, Server, WantedCommittee};
 use crate::tls::{CertificateFiles, ServerTls, is_loopback, is_loopback_host};
 
 pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure> {
-    log_lines::start(args.log.log_format)?;
+    log_lines::start(args.service.log_format)?;
     let address = args.listen;
     let tls = args.tls_cert.zip(args.tls_key).map(|(certificate, key)| CertificateFiles { certificate, key });
     if tls.is_none() && !args.insecure && !is_on_this_machine(&address) {
@@ -40,6 +41,7 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
     config.trusted_proxies = args.trusted_proxies;
     config.tls = tls;
     config.binds_links = !args.no_tls_exporter;
+    config.stop_timeout = args.service.stop_timeout;
     let wanted = config.wanted.clone();
     // Set before the first event that needs it.
     let page = Arc::new(OnceLock::new());
@@ -82,7 +84,11 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
     }
     // Write these lines before the first line of the log.
     streams::flush();
-    server.run(listener, interrupted()).await.map_err(Failure::new)?;
+    let stop_timeout = args.service.stop_timeout;
+    let service = Service { pulse: server.pulse(), status: server.summary(), stop_timeout };
+    let running = service.run(host, |asked| Box::pin(server.run(listener, async { drop(asked.await) })));
+    // `None`: a second signal ended it.
+    running.await.transpose().map_err(Failure::new)?;
     Ok(0)
 }
 
@@ -149,7 +155,7 @@ pub(super) async fn interrupted() {
 }
 
 pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failure> {
-    log_lines::start(args.log.log_format)?;
+    log_lines::start(args.service.log_format)?;
     metrics::check(args.metrics.as_deref(), false, args.transport.insecure, metrics::FOR_REPLICAS)?;
     let metrics = MetricsListener::open(host, args.metrics.as_deref(), None).await?;
     let data = args.data.map_or_else(|| Data::FirstFree("./.vouch".into()), Data::Folder);
@@ -166,6 +172,7 @@ pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failur
     config.store.quota = args.quota;
     config.listen = args.listen;
     config.advertise = args.advertise;
+    config.stop_timeout = args.service.stop_timeout;
     let opening = Replica::open(host.clone(), config, Arc::new(|event| log_lines::replica(&event)));
     let replica = opening.await.map_err(Failure::new)?;
     output::line(format_args!(
@@ -182,7 +189,9 @@ pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failur
         metrics.serve(host, replica.metrics());
     }
     streams::flush();
-    replica.run(interrupted()).await;
+    let stop_timeout = args.service.stop_timeout;
+    let service = Service { pulse: replica.pulse(), status: replica.summary(), stop_timeout };
+    service.run(host, |asked| Box::pin(replica.run(async { drop(asked.await) }))).await;
     Ok(0)
 }
 

@@ -116,6 +116,11 @@ pub(super) fn new_screen() {
     write_out(if is_terminal() { b"\x1b[H\x1b[2J" } else { b"\n" });
 }
 
+/// Prints text that this program made, as it is: no part of it comes from others.
+pub(super) fn text(text: &[u8]) {
+    write_out(text);
+}
+
 /// Prints one line on standard error.
 pub(super) fn error_line(text: fmt::Arguments<'_>) {
     write_error(format!("{}\n", harmless(&text.to_string())).as_bytes());

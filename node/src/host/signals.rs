@@ -15,6 +15,29 @@ pub fn survive_size_limits() -> io::Result<()> {
     signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)
 }
 
+/// The signals that ask the process to stop (SIGTERM of a supervisor, SIGINT of Ctrl-C).
+#[derive(Debug)]
+pub struct Terminations(Option<(Signals, Signals)>);
+
+impl Terminations {
+    /// Takes these signals from now on. They do not end the process any more.
+    pub fn listen() -> Self {
+        let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+        Self(terminate.ok().zip(interrupt.ok()))
+    }
+
+    /// Completes at the next signal.
+    pub async fn next(&mut self) {
+        let Some((terminate, interrupt)) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! {
+            biased;
+            Some(()) = terminate.recv() => {}
+            Some(()) = interrupt.recv() => {}
+            else => std::future::pending().await,
+        }
+    }
+}
+
 /// The signals that ask the process to read its files again (SIGHUP).
 #[derive(Debug)]
 pub struct Hangups(Option<Signals>);

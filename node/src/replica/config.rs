@@ -72,6 +72,8 @@ pub struct ReplicaConfig {
     pub repair_every: Duration,
     /// Maximum rate of fetching for repair, in bytes per second.
     pub repair_rate: u64,
+    /// How long a replica that is asked to stop finishes the puts in progress. Zero: it stops at once.
+    pub stop_timeout: Duration,
 }
 
 impl ReplicaConfig {
@@ -99,6 +101,7 @@ impl ReplicaConfig {
             scrub_pause: SCRUB_PAUSE,
             repair_every: REPAIR_EVERY,
             repair_rate: REPAIR_RATE,
+            stop_timeout: Duration::ZERO,
         }
     }
 }

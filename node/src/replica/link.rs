@@ -326,6 +326,7 @@ impl LinkShell {
             Output::LeftOut(why) => self.context.report_left_out(&self.address, &why),
             Output::Voted(proposal) => {
                 self.context.votes.voted(now());
+                self.context.receiving.voted(self.context.storage.host.monotonic());
                 self.context.reports.report(Event::Voted(proposal));
             }
             Output::RefusedVote(why) => self.context.votes.refused(now(), why),

@@ -26,6 +26,18 @@ impl Replica {
     }
 }
 
+impl Replica {
+    /// Says on one line, while the replica runs, what it does.
+    pub fn summary(&self) -> impl Fn() -> String + use<> {
+        let (reports, receiving) = (self.link.reports.clone(), self.link.receiving.clone());
+        move || {
+            let servers = reports.links.status();
+            let connected = servers.iter().filter(|server| server.connected).count();
+            format!("connected to {connected} of {} servers, {} puts in progress", servers.len(), receiving.count())
+        }
+    }
+}
+
 impl ReplicaGauge {
     /// What is held now; `None` once the replica has ended.
     pub fn read(&self) -> Option<ReplicaLoad> {

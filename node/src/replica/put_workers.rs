@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc};
@@ -14,6 +15,7 @@ use vouch_node_core::replica::incoming::{IncomingChunk, IncomingId, IncomingResu
 use vouch_node_core::replica::link::Input;
 
 use super::context::Storage;
+use crate::host::Host;
 use crate::store::{CancelToken, Journalled, Receiving, StoreError};
 
 /// Maximum number of tasks in a worker's queue: the current one and the last two.
@@ -21,25 +23,69 @@ const TASK_QUEUE: usize = 3;
 
 type Inputs = mpsc::Sender<Input<Journalled<Stored>>>;
 
+/// How long a shutdown waits for votes after the last put was received and after each vote: a put that is stored is certified only once
+/// the server has gathered it with others, and asked for votes.
+const LAST_VOTES: Duration = Duration::from_secs(2);
+
 /// The puts that are being received over all links.
 #[derive(Debug, Default)]
-pub(super) struct ReceivingPuts(Arc<RwLock<()>>);
+pub(super) struct ReceivingPuts {
+    lock: Arc<RwLock<()>>,
+    /// When the last put was received to its end, or the last vote was given.
+    last_step: Arc<Mutex<Option<Duration>>>,
+}
+
+/// A put that is being received, until it is dropped.
+struct ReceivingPut {
+    _awaited: OwnedRwLockReadGuard<()>,
+    host: Host,
+    last_step: Arc<Mutex<Option<Duration>>>,
+}
 
 impl ReceivingPuts {
-    /// Counts one more until the guard is dropped. `None` during a shutdown, which waits for the last ones.
-    fn enter(&self) -> Option<OwnedRwLockReadGuard<()>> {
-        self.0.clone().try_read_owned().ok()
+    /// Counts one more until it is dropped. `None` during a shutdown, which waits for the last ones.
+    fn enter(&self, host: &Host) -> Option<ReceivingPut> {
+        let awaited = self.lock.clone().try_read_owned().ok()?;
+        Some(ReceivingPut { _awaited: awaited, host: host.clone(), last_step: self.last_step.clone() })
     }
 
     /// Their number.
     pub(super) fn count(&self) -> usize {
         // only guards share the lock
-        Arc::strong_count(&self.0) - 1
+        Arc::strong_count(&self.lock) - 1
+    }
+
+    /// Notes that this replica has voted.
+    pub(super) fn voted(&self, now: Duration) {
+        note(&self.last_step, now);
     }
 
     /// Waits until there are none. No put begins meanwhile.
     pub(super) async fn finished(&self) {
-        drop(self.0.write().await);
+        drop(self.lock.write().await);
+    }
+
+    /// Waits until there are none, and none that was received last waits for a vote. No put begins meanwhile.
+    pub(super) async fn settled(&self, host: &Host) {
+        let _no_more = self.lock.write().await;
+        loop {
+            let last = *self.last_step.lock().unwrap_or_else(PoisonError::into_inner);
+            let quiet_at = last.map_or(Duration::ZERO, |last| last + LAST_VOTES);
+            match quiet_at.checked_sub(host.monotonic()) {
+                None | Some(Duration::ZERO) => return,
+                Some(wait) => host.sleep(wait).await,
+            }
+        }
+    }
+}
+
+fn note(step: &Mutex<Option<Duration>>, now: Duration) {
+    *step.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+}
+
+impl Drop for ReceivingPut {
+    fn drop(&mut self) {
+        note(&self.last_step, self.host.monotonic());
     }
 }
 
@@ -95,7 +141,7 @@ impl PutWorkers {
 
     /// Starts a worker, unless the replica is shutting down. A shutdown waits for it.
     fn start<W: Future<Output = ()> + Send + 'static>(&self, id: IncomingId, work: impl FnOnce(PutWorker) -> W) {
-        match self.receiving.enter() {
+        match self.receiving.enter(&self.storage.host) {
             Some(awaited) => {
                 let (storage, inputs) = (self.storage.clone(), self.inputs.clone());
                 self.storage.host.spawn(work(PutWorker { storage, id, inputs, _awaited: awaited }));
@@ -114,7 +160,7 @@ struct PutWorker {
     storage: Storage,
     id: IncomingId,
     inputs: Inputs,
-    _awaited: OwnedRwLockReadGuard<()>,
+    _awaited: ReceivingPut,
 }
 
 impl PutWorker {

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use vouch_core::message::{MAX_PUTS, Message};
+use vouch_core::message::{MAX_PUTS, Message, Stream};
+use vouch_node_core::server::link_puts::shutting_down;
 
 use super::TICK;
 use super::client::{Client, Ended, ROOM_FOR_ANSWERS, unexpected};
 use super::client_put::ClientPuts;
 use super::core_performer::CorePerformer;
+use super::ending::Ending;
 use super::get_performer::{GetPerformer, GetReply, GetService};
 use super::guard::Connection;
 use super::member_links::MemberLinks;
@@ -32,6 +34,7 @@ pub(super) struct ClientLinkContext {
     pub(super) members: MemberLinks,
     pub(super) puts: Arc<PutService>,
     pub(super) gets: GetService,
+    pub(super) ending: Arc<Ending>,
 }
 
 pub(super) async fn run(context: &ClientLinkContext, welcomed: Welcomed, connection: Arc<Connection>) {
@@ -74,12 +77,17 @@ async fn serve(
     let mut gets = GetPerformer::new(context.gets.clone(), link.mailbox.clone());
     let mut ticks = context.host.interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ending = context.ending.follow();
     let ended = loop {
+        if context.ending.has_begun() && !puts.is_active() {
+            break Ended::Refused(shutting_down(Stream::LINK));
+        }
         let busy = puts.is_active() || gets.is_active();
         // Rare events first: a client that always has a message waiting must not delay them.
         let step = tokio::select! {
             biased;
             () = connection.until_cut_off() => Err(Ended::CutOff),
+            Ok(()) = ending.changed() => puts.shut_down(&mut link).await,
             _ = ticks.tick(), if busy => tick(&mut link, &mut puts, &mut gets).await,
             Ok(()) = link.snapshot.changed() => changed(&mut link, &mut puts, &mut gets).await,
             Some((put, input)) = told.recv() => puts.told(&mut link, put, input).await,

@@ -96,6 +96,11 @@ impl ClientPuts {
         self.drive(link, LinkPutsInput::Tick, None).await
     }
 
+    /// Begins no more puts: the server shuts down.
+    pub(super) async fn shut_down(&mut self, link: &mut Client) -> Result<(), Ended> {
+        self.drive(link, LinkPutsInput::ShutDown, None).await
+    }
+
     /// Cancels all puts: the link has ended.
     pub(super) async fn abandon_all(&mut self, link: &mut Client) {
         // There is no client to send answers to.

@@ -59,6 +59,8 @@ pub struct ServerConfig {
     pub deadlines: Deadlines,
     /// How receipts are gathered into batches.
     pub batching: BatchPolicy,
+    /// How long a server that is asked to stop finishes the puts in progress. Zero: it stops at once.
+    pub stop_timeout: Duration,
 }
 
 impl ServerConfig {
@@ -86,6 +88,7 @@ impl ServerConfig {
             allowed_origins: Vec::new(),
             deadlines: Deadlines::default(),
             batching: BatchPolicy::default(),
+            stop_timeout: Duration::ZERO,
         }
     }
 

@@ -37,7 +37,9 @@ use tokio_io_timeout::TimeoutStream;
 use vouch_core::link::Role;
 use vouch_core::message::Code;
 
+use super::TICK;
 use super::client_link::{self, ClientLinkContext};
+use super::ending::{ClientPresence, Ending, LastPuts};
 use super::guard::{self, Connection, Guard};
 use super::replica_link::{self, ReplicaLinkContext};
 use super::reports::{Event, ServerReports};
@@ -48,6 +50,7 @@ use crate::host::tasks::{JoinSet, MissedTickBehavior};
 use crate::link::{self, LinkReader, LinkWriter};
 use crate::metrics::ServerCounters;
 use crate::notices::Notice;
+use crate::pulse::PulseAnswers;
 use crate::tls::{Accepted, ServerTls};
 pub(super) use blob_context::BlobContext;
 pub(super) use certificates::CertificateContext;
@@ -78,6 +81,9 @@ pub(super) struct PortContext {
     pub(super) counters: ServerCounters,
     /// How long a connection may take no bytes while the server has some to send.
     pub(super) reader_silence: Duration,
+    /// How long a server that is asked to stop finishes puts.
+    pub(super) stop_timeout: Duration,
+    pub(super) ending: Arc<Ending>,
     /// If the port speaks TLS.
     pub(super) tls: Option<Arc<ServerTls>>,
     pub(super) requests: RequestContext,
@@ -86,23 +92,46 @@ pub(super) struct PortContext {
     pub(super) replica_links: ReplicaLinkContext,
 }
 
-/// Accepts connections until `shutdown` completes.
+/// Accepts connections until `shutdown` completes, and while it then finishes the puts in progress: whoever connects then is told so.
 pub(super) async fn serve(
     context: Arc<PortContext>,
     listener: Box<dyn Listener>,
     shutdown: impl Future<Output = ()>,
+    mut answers: PulseAnswers,
 ) -> io::Result<()> {
+    let host = &context.host;
     let mut connections = JoinSet::new();
     let mut reports = context.host.interval(REPORT_EVERY);
     reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let failures = Notice::default();
     tokio::pin!(shutdown);
+    let mut last_puts = None;
+    let mut ticks = host.interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         // Evicted connections still have their file descriptors.
         let may_accept = context.guard.connections.leaving() <= guard::CLOSING;
         tokio::select! {
             biased;
-            () = &mut shutdown => break,
+            () = &mut shutdown, if last_puts.is_none() => {
+                if context.stop_timeout.is_zero() {
+                    break;
+                }
+                last_puts = Some(LastPuts::begin(&context.ending, host.monotonic(), context.stop_timeout));
+            }
+            _ = ticks.tick(), if last_puts.is_some() => {
+                let last_puts = last_puts.as_mut();
+                match last_puts.and_then(|puts| puts.check(&context.ending, &context.guard, host.monotonic())) {
+                    None => {}
+                    Some(0) => break,
+                    Some(puts) => {
+                        let text = format!("stopped before every put was finished; their number: {puts}");
+                        context.reports.report(Event::Trouble(text));
+                        break;
+                    }
+                }
+            }
+            () = answers.answer() => {}
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             _ = reports.tick() => {
                 if let Some(line) = context.guard.report() {
@@ -149,6 +178,8 @@ async fn connection(context: Arc<PortContext>, stream: Box<dyn Io>, place: Arc<C
     };
     // The error is the peer's, and it got an alert.
     let Some(Accepted { io, exporter }) = accepted else { return };
+    let presence = context.ending.client();
+    let mut ending = context.ending.follow();
     let is_link = Arc::new(AtomicBool::new(false));
     let places = Places::new(place.clone());
     let traffic = context.counters.traffic();
@@ -164,11 +195,16 @@ async fn connection(context: Arc<PortContext>, stream: Box<dyn Io>, place: Arc<C
         .max_buf_size(HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    tokio::select! {
-        biased;
-        () = places.until_cut_off() => return,
-        // The error is the peer's: a malformed request or a lost connection. hyper has answered it if possible.
-        _ = served => {}
+    tokio::pin!(served);
+    loop {
+        tokio::select! {
+            biased;
+            () = places.until_cut_off() => return,
+            // The request in progress is answered. An idle connection is closed.
+            Ok(()) = ending.changed() => served.as_mut().graceful_shutdown(),
+            // The error is the peer's: a malformed request or a lost connection. hyper has answered it if possible.
+            _ = &mut served => break,
+        }
     }
     if let Ok(Upgrade { on_upgrade, has_origin }) = upgrades.try_recv()
         && let Ok(io) = on_upgrade.await
@@ -177,7 +213,7 @@ async fn connection(context: Arc<PortContext>, stream: Box<dyn Io>, place: Arc<C
         // From here on, the link records progress.
         is_link.store(true, Ordering::Relaxed);
         let link = link::accepted(Box::new(TokioIo::new(io)), exporter, context.guard.allowance(&place)).await;
-        Box::pin(serve_link(&context, link, has_origin, place)).await;
+        Box::pin(serve_link(&context, link, has_origin, place, presence)).await;
     }
 }
 
@@ -205,7 +241,13 @@ async fn answer(
 }
 
 /// Serves a link until it ends.
-async fn serve_link(context: &PortContext, link: (LinkReader, LinkWriter), has_origin: bool, place: Arc<Connection>) {
+async fn serve_link(
+    context: &PortContext,
+    link: (LinkReader, LinkWriter),
+    has_origin: bool,
+    place: Arc<Connection>,
+    presence: ClientPresence,
+) {
     let welcomed = tokio::select! {
         biased;
         () = place.until_cut_off() => None,
@@ -214,7 +256,10 @@ async fn serve_link(context: &PortContext, link: (LinkReader, LinkWriter), has_o
     let Some(welcomed) = welcomed else { return };
     let _open = context.counters.link_opened(welcomed.hello.role);
     match welcomed.hello.role {
-        Role::Replica => replica_link::run(&context.replica_links, welcomed, place).await,
+        Role::Replica => {
+            drop(presence);
+            replica_link::run(&context.replica_links, welcomed, place).await;
+        }
         Role::Client | Role::Server => client_link::run(&context.client_links, welcomed, place).await,
     }
 }

@@ -35,6 +35,24 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Says on one line, while the server runs, what it does.
+    pub fn summary(&self) -> impl Fn() -> String + use<> {
+        let (guard, members) = (Arc::downgrade(&self.guard), self.members.clone());
+        move || {
+            let puts = guard.upgrade().map_or(0, |guard| guard.puts.held());
+            let snapshot = members.snapshot();
+            match &snapshot.chain {
+                None => "waiting for replicas to found a committee".to_owned(),
+                Some(chain) => {
+                    let (connected, n) = (snapshot.members.len(), chain.current().record().n());
+                    format!("{connected} of {n} members connected, {puts} puts in progress")
+                }
+            }
+        }
+    }
+}
+
 impl ServerGauge {
     /// What is held now; `None` once the server has ended.
     pub fn read(&self) -> Option<ServerLoad> {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::link::{Hello, HelloError, NodeSecretKey, Role, Transcript};
 use vouch_core::message::{Code, Failed, Message, MessageError, Stream};
+use vouch_node_core::server::link_puts::shutting_down;
 
+use super::ending::Ending;
 use super::founding::ServerFoundings;
 use super::member_links::MemberLinks;
 use super::reports::{Event, ServerReports};
@@ -23,6 +25,7 @@ pub(super) struct HandshakeContext {
     pub(super) members: MemberLinks,
     pub(super) foundings: Arc<ServerFoundings>,
     pub(super) reports: Arc<ServerReports>,
+    pub(super) ending: Arc<Ending>,
     /// Limits the log lines about links of other protocol versions.
     pub(super) other_versions: Notice,
 }
@@ -48,11 +51,10 @@ pub(super) async fn welcome(
     has_origin: bool,
 ) -> Option<Welcomed> {
     let handshake = Handshake::begin(&context.host);
-    let hello = match reader
-        .expect("say hello", handshake)
-        .await
-        .and_then(|message| allow(&context.members, message, has_origin))
-    {
+    let hello = match reader.expect("say hello", handshake).await.and_then(|message| match context.ending.has_begun() {
+        true => Err(shutting_down(Stream::LINK).into()),
+        false => allow(&context.members, message, has_origin),
+    }) {
         Ok(hello) => hello,
         Err(error) => {
             if let LinkError::Message(MessageError::Hello(HelloError::Version { .. })) = &error

@@ -44,6 +44,8 @@ pub enum LinkPutsInput {
     Connected(BTreeMap<u16, LinkId>),
     /// Time has passed.
     Tick,
+    /// The server shuts down: it finishes the puts that have begun, and begins no other.
+    ShutDown,
     /// The link has ended.
     LinkEnded,
 }
@@ -87,13 +89,15 @@ pub struct LinkPuts {
     ended: VecDeque<Stream>,
     /// The total time for which the link was not read because members had no room.
     blocked: Duration,
+    /// Whether the server shuts down.
+    is_shutting_down: bool,
 }
 
 impl LinkPuts {
     /// A link without puts.
     pub fn new(policy: PutPolicy, rate: UploadRate, numbers: StreamNumbers) -> Self {
         let (active, by_client, ended) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
-        Self { policy, rate, numbers, active, by_client, ended, blocked: Duration::ZERO }
+        Self { policy, rate, numbers, active, by_client, ended, blocked: Duration::ZERO, is_shutting_down: false }
     }
 
     /// Whether any put is in progress.
@@ -143,6 +147,7 @@ impl LinkPuts {
                 }
             }
             LinkPutsInput::Tick => self.tick(context, &mut out),
+            LinkPutsInput::ShutDown => self.is_shutting_down = true,
             LinkPutsInput::LinkEnded => {
                 for stream in self.streams() {
                     self.put(stream, PutInput::GiveUp { keep: true }, context, &mut out);
@@ -161,11 +166,18 @@ impl LinkPuts {
             let detail = format!("expected a new put, got stream {} a second time", client.0);
             return out.push(violation(detail));
         }
-        if self.active.len() >= MAX_PUTS {
+        let refusal = match self.active.len() {
+            _ if self.is_shutting_down => Some(shutting_down(client)),
+            MAX_PUTS.. => {
+                let detail = format!("expected at most {MAX_PUTS} puts at once on a link");
+                Some(Failed::new(client, Code::Busy, detail))
+            }
+            _ => None,
+        };
+        if let Some(failed) = refusal {
             // Messages of the refused put may follow: ignore them.
             self.remember(client);
-            let detail = format!("expected at most {MAX_PUTS} puts at once on a link");
-            return out.push(LinkPutsOutput::Send(Message::failed(client, Code::Busy, detail)));
+            return out.push(LinkPutsOutput::Send(Message::Failed(failed)));
         }
         let stream = self.numbers.next();
         let put = ServerPut::new(stream, request, self.policy);
@@ -253,6 +265,11 @@ impl LinkPuts {
         }
         stream
     }
+}
+
+/// What a server refuses while it shuts down: a put, or a whole link. The client may come again.
+pub fn shutting_down(stream: Stream) -> Failed {
+    Failed::new(stream, Code::ShuttingDown, "the server takes no new links and puts; try again later")
 }
 
 /// A put's answer as a message with the client's number.

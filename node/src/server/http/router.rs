@@ -6,6 +6,8 @@ use hyper::body::Incoming;
 use hyper::header;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::mpsc;
+use vouch_core::message::Stream;
+use vouch_node_core::server::link_puts::shutting_down;
 
 use super::blob_context::BlobContext;
 use super::caller::Caller;
@@ -19,6 +21,7 @@ use super::{blobs, certificates, log, page};
 use crate::host::Host;
 use crate::link;
 use crate::server::cluster_view::ClusterView;
+use crate::server::ending::Ending;
 use crate::server::guard::Connection;
 use crate::server::origin::Origin;
 use crate::server::put_performer::PutService;
@@ -92,6 +95,7 @@ impl<'a> Resource<'a> {
 /// What requests over HTTP use.
 pub(in crate::server) struct RequestContext {
     pub(in crate::server) host: Host,
+    pub(in crate::server) ending: Arc<Ending>,
     /// Origins whose pages may put and get, in addition to the server's own.
     pub(in crate::server) allowed_origins: Vec<Origin>,
     pub(in crate::server) puts: Arc<PutService>,
@@ -136,6 +140,10 @@ async fn route(
     let resource = Resource::of(&path);
     let method = request.method().clone();
     let is_read = matches!(method, Method::GET | Method::HEAD);
+    // A link is told after its hello, because a browser shows no answer to an upgrade.
+    if context.ending.has_begun() && !matches!(resource, Resource::Link | Resource::Health) {
+        return Err(Problem::refused(&shutting_down(Stream::LINK), Vec::new()));
+    }
     match resource {
         Resource::Link if method == Method::GET => upgrade::switch(request, caller, upgraded),
         Resource::Blobs | Resource::Blob(_) if method == Method::PUT => {

@@ -145,6 +145,20 @@ fn answers_have_the_clients_number_and_actions_the_servers() {
 }
 
 #[test]
+fn a_server_that_shuts_down_finishes_its_puts_and_begins_no_other() {
+    let mut world = LinkPutsWorld::with([1]);
+    world.handle(LinkPutsInput::ShutDown);
+    world.begin(2);
+    assert_eq!(world.failures(), [(2, Code::ShuttingDown)]);
+    // bytes of the refused put may be on their way
+    world.chunk(2, 0, 1);
+    world.chunk(1, 0, 5);
+    assert_eq!(world.violation(), None);
+    assert!(matches!(world.performed.last(), Some((Stream(100), PutAction::NoteProgress))), "{:?}", world.performed);
+    assert!(world.puts.is_active());
+}
+
+#[test]
 fn puts_on_a_link_are_bounded_and_the_next_is_busy() {
     let most = u32::try_from(MAX_PUTS).unwrap();
     let mut world = LinkPutsWorld::with(1..=most);
