@@ -104,21 +104,17 @@ async fn server_is_not_ready_while_members_storage_fails() {
     folders.iter().for_each(|folder| std::fs::remove_dir_all(folder).unwrap());
     let large = vec![1; 100_000];
     assert!(cluster.put(&large).await.is_err());
-    // the put fails once a quorum is out of reach; the other members report their failure a moment later
-    let mut detail = String::new();
-    for _ in 0..600 {
-        let answer = get(&address, "/readyz").await;
-        assert_eq!((answer.status, answer.problem().as_str()), (503, "not-enough-replicas"));
-        answer.json()["detail"].as_str().unwrap().clone_into(&mut detail);
-        if detail.contains(" 0 can store") {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert!(detail.contains("3 of 4 replicas are needed for a put, 0 can store; replica-"), "{detail}");
-    for number in 0..4 {
-        assert!(detail.contains(&format!("replica-{number} is connected, but its storage failed: ")), "{detail}");
-    }
+    // The put fails once a quorum is out of reach: after two failures. The others may not have been asked to store yet.
+    let answer = get(&address, "/readyz").await;
+    assert_eq!((answer.status, answer.problem().as_str()), (503, "not-enough-replicas"));
+    let json = answer.json();
+    let detail = json["detail"].as_str().unwrap();
+    let failed =
+        (0..4).filter(|number| detail.contains(&format!("replica-{number} is connected, but its storage failed: ")));
+    let failed = failed.count();
+    assert!(failed >= 2, "{detail}");
+    let expected = format!("3 of 4 replicas are needed for a put, {} can store; replica-", 4 - failed);
+    assert!(detail.contains(&expected), "{detail}");
     folders.iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
     cluster.put(&large).await.unwrap();
     assert_eq!(get(&address, "/readyz").await.status, 200, "they store again");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
@@ -11,6 +11,8 @@ const DOCUMENTS: [&str; 9] = [
     "docs/CHANGING-MEMBERS.md",
     "docs/FAQ.md",
     "docs/FOUR-MACHINES.md",
+    "docs/INSTALL.md",
+    "docs/METRICS.md",
     "tests/README.md",
     "shared/PROTOCOL.md",
 ];
