@@ -9,17 +9,20 @@ mod cluster_status;
 mod committee;
 mod committee_args;
 mod compare;
+mod connection_args;
 mod demo;
 mod destination;
 mod get;
 mod health;
 mod inspect;
+mod log_args;
 mod log_client;
 mod log_commands;
 mod log_lines;
 mod maintain;
 mod members;
 mod metrics;
+mod node_args;
 mod nodes;
 mod operator;
 mod operator_args;
@@ -50,9 +53,12 @@ use crate::host::files::{self, Target};
 use crate::host::{Host, resources, signals};
 use crate::tls::Dialing;
 use args::{
-    Cli, ClientArgs, Command, CompareArgs, DemoArgs, ForgetArgs, GetArgs, InspectArgs, KeygenArgs, LogCommandArgs,
-    MaintainArgs, PutArgs, ReplicaArgs, ServerArgs, TransportArgs, TrustArgs, UpgradeArgs, VerifyArgs,
+    Cli, ClientArgs, Command, CompareArgs, DemoArgs, ForgetArgs, GetArgs, InspectArgs, KeygenArgs, MaintainArgs,
+    PutArgs, UpgradeArgs, VerifyArgs,
 };
+use connection_args::{TransportArgs, TrustArgs};
+use log_args::LogCommandArgs;
+use node_args::{ReplicaArgs, ServerArgs};
 
 /// Why a command failed, what to do next, and the exit code.
 #[derive(Debug)]

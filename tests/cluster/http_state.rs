@@ -1,7 +1,5 @@
 //! Status endpoints: what the server reports about itself and its cluster.
 
-use std::time::Duration;
-
 use serde_json::json;
 use support::http::{get, put, request};
 use support::in_process::InProcess;

@@ -5,26 +5,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use vouch_core::bls::VoteKey;
 use vouch_core::chain::Checkpoint;
-use vouch_core::committee::parse_operator_key;
 use vouch_core::digest::{ClusterId, Digest, OpId, ParseHashError};
 use vouch_core::limits::MAX_SAFE_INTEGER;
-use vouch_core::peer_frame::MemberAddress;
 use vouch_core::session::ByteRange;
 use vouch_core::verify::Trust;
 
 use super::committee_args::CommitteeArgs;
+use super::connection_args::{ServersArgs, TrustArgs, address};
 use super::health::HealthArgs;
-use super::log_lines::LogFormat;
+use super::log_args::LogCommandArgs;
+use super::node_args::{ReplicaArgs, ServerArgs};
 use super::operator_args::OperatorArgs;
 use super::packaging::{CompletionsArgs, ManArgs};
-use super::store_option::StoreParser;
-use crate::client::Servers;
 use crate::expires::Expires;
-use crate::host::objects::StoreUrl;
-use crate::server::{Origin, ProxyAddress};
-use crate::tls::{ServerAddress, ServerAddressError};
 
 /// Certified storage: independent replicas store a file and sign for it; anyone can check their certificate.
 #[derive(Debug, Parser)]
@@ -83,129 +77,6 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct ServerArgs {
-    /// Port on loopback, or ADDRESS:PORT; port 0 picks a free one
-    #[arg(value_name = "PORT | ADDRESS:PORT", default_value = "9090", value_parser = address_to_listen_on)]
-    pub(super) listen: String,
-    /// Found the committee once N replicas have joined [default: the replicas connected at the first put]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub(super) replicas: Option<u16>,
-    /// Found the committee from exactly the replicas whose node keys are in this file, one per line, as `vouch keygen` prints them
-    #[arg(long, value_name = "FILE", conflicts_with = "replicas")]
-    pub(super) members: Option<PathBuf>,
-    /// Serve only this existing cluster: its identity, base58 or hex
-    #[arg(long, value_name = "IDENTITY", conflicts_with_all = ["replicas", "members"])]
-    pub(super) cluster: Option<ClusterId>,
-    /// Found a committee whose members change only with the agreement of this operator: the public key that `vouch operator init`
-    /// printed. Each replica needs the same option
-    #[arg(long, value_name = "KEY", conflicts_with = "cluster", value_parser = parse_operator_key)]
-    pub(super) operator: Option<VoteKey>,
-    /// Found the committee from replicas on any machine, not only on this one
-    #[arg(long)]
-    pub(super) allow_open: bool,
-    /// Let pages of this origin put and get, such as https://vouch.example, besides the server's own; may be repeated
-    #[arg(long = "allow-origin", value_name = "ORIGIN")]
-    pub(super) allowed_origins: Vec<Origin>,
-    /// Speak TLS with the certificate in this file, followed by those between it and an authority, in PEM form. Read again when it
-    /// changes, and on SIGHUP; `vouch certs dev` makes one
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    pub(super) tls_cert: Option<PathBuf>,
-    /// Private key of the certificate, in PEM form
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    pub(super) tls_key: Option<PathBuf>,
-    /// Accept connections without TLS from other machines
-    #[arg(long, conflicts_with = "tls_cert")]
-    pub(super) insecure: bool,
-    /// Trust a proxy at this IP address, or in a range such as 10.0.0.0/24, to say for whom it passes on a request
-    /// (X-Forwarded-For) and whether that came by TLS (X-Forwarded-Proto): limits then count for each client, and the page works
-    /// under the proxy's name; may be repeated
-    #[arg(long = "trust-forwarded-from", value_name = "ADDRESS")]
-    pub(super) trusted_proxies: Vec<ProxyAddress>,
-    /// Do not bind the links of replicas to their TLS connections, because a proxy ends these. Each replica needs the same option
-    #[arg(long, requires = "tls_cert")]
-    pub(super) no_tls_exporter: bool,
-    /// Serve metrics for Prometheus at http://ADDRESS/metrics, on this port of this machine or this ADDRESS:PORT. From other machines,
-    /// they are read over TLS with the server's certificate, or without it if --insecure is given [default: none]
-    #[arg(long, value_name = "ADDRESS", value_parser = address_to_listen_on)]
-    pub(super) metrics: Option<String>,
-    /// Folder for the server's key, the committee and the certificates
-    #[arg(long, value_name = "FOLDER", default_value = "./.vouch/server")]
-    pub(super) data: PathBuf,
-    #[command(flatten)]
-    pub(super) service: ServiceArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ReplicaArgs {
-    /// Servers to join, HOST:PORT or https://HOST
-    #[arg(value_name = "SERVER", required = true, value_parser = address)]
-    pub(super) servers: Vec<String>,
-    #[command(flatten)]
-    pub(super) transport: TransportArgs,
-    /// Do not bind links to their TLS connections, because a proxy ends these on the way to the server. The operator of the proxy can
-    /// then act as this replica towards the server. The server needs the same option, unless it has no TLS
-    #[arg(long)]
-    pub(super) no_tls_exporter: bool,
-    /// Folder for keys and blobs [default: the first free ./.vouch/replica-N]
-    #[arg(long, value_name = "FOLDER")]
-    pub(super) data: Option<PathBuf>,
-    /// Name in the committee, at most 24 bytes [default: the folder's]
-    #[arg(long, value_name = "NAME")]
-    pub(super) name: Option<String>,
-    /// Where blobs of more than 64 KiB are kept: file:FOLDER, or s3://BUCKET/PREFIX?endpoint=URL&region=REGION with
-    /// credentials from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY [default: where they were before; for a new replica, in --data]
-    #[arg(long, value_name = "URL", value_parser = StoreParser)]
-    pub(super) store: Option<StoreUrl>,
-    /// Accept connections of other members, on this port of this machine or this ADDRESS:PORT
-    /// [default: none; servers relay what members send each other]
-    #[arg(long, value_name = "ADDRESS", value_parser = address_to_listen_on)]
-    pub(super) listen: Option<String>,
-    /// Where other members reach this replica, HOST:PORT [default: the address of --listen]
-    #[arg(long, value_name = "ADDRESS", requires = "listen")]
-    pub(super) advertise: Option<MemberAddress>,
-    /// Serve metrics for Prometheus at http://ADDRESS/metrics, on this port of this machine or this ADDRESS:PORT. Other machines can
-    /// read them only with --insecure, because this listener has no TLS [default: none]
-    #[arg(long, value_name = "ADDRESS", value_parser = address_to_listen_on)]
-    pub(super) metrics: Option<String>,
-    /// Help to found only a cluster with this operator, and no other: the public key that `vouch operator init` printed
-    /// [default: only a cluster without an operator]
-    #[arg(long, value_name = "KEY", value_parser = parse_operator_key)]
-    pub(super) operator: Option<VoteKey>,
-    /// Leave a founding that cannot complete: move the keys that accepted it aside, and create new ones
-    #[arg(long)]
-    pub(super) abandon_founding: bool,
-    /// Vote in the ordered log again although this replica lost what it had signed there. Only for a committee of up to three members,
-    /// which tolerates no fault, and only once
-    #[arg(long)]
-    pub(super) recover_log: bool,
-    /// Join the cluster if it was founded without this replica: follow its log, fetch its blobs, and, without an operator, propose to
-    /// join; a member that left is not proposed again. True or false [default: true if every SERVER is a loopback address; otherwise
-    /// false]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub(super) join: Option<bool>,
-    /// Approve every change in which replicas only join, without being asked: true or false [default: true if every SERVER is a
-    /// loopback address, as everybody on this machine is its owner; otherwise false]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub(super) approve_joins: Option<bool>,
-    /// Maximum size of all blobs together, such as 100GiB [default: the space on the disk]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    pub(super) quota: Option<u64>,
-    #[command(flatten)]
-    pub(super) service: ServiceArgs,
-}
-
-/// Options that a server and a replica share.
-#[derive(Debug, Args)]
-pub(super) struct ServiceArgs {
-    /// How long to finish puts in progress after SIGTERM or Ctrl-C; a second signal ends them at once
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = seconds)]
-    pub(super) stop_timeout: Duration,
-    /// Format of the log on standard error: text or json; RUST_LOG sets the level, such as warn
-    #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
-    pub(super) log_format: LogFormat,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct ClientArgs {
     /// Server to put to, HOST:PORT or https://HOST
     #[arg(value_name = "SERVER", value_parser = address)]
@@ -215,56 +86,6 @@ pub(super) struct ClientArgs {
     pub(super) file: PathBuf,
     #[command(flatten)]
     pub(super) trust: TrustArgs,
-}
-
-/// The servers through which to reach a cluster.
-#[derive(Debug, Args)]
-pub(super) struct ServersArgs {
-    /// Server of the cluster, HOST:PORT or https://HOST. Several (again --server, or with commas between) are tried in this order: if one
-    /// fails, the next goes on
-    #[arg(long = "server", value_name = "SERVER", default_value = DEFAULT_SERVER, value_delimiter = ',', value_parser = address)]
-    servers: Vec<String>,
-}
-
-/// The server of a command that names none.
-const DEFAULT_SERVER: &str = "127.0.0.1:9090";
-
-impl From<&ServersArgs> for Servers {
-    fn from(args: &ServersArgs) -> Self {
-        // There is one by default.
-        Self::new(args.servers.clone()).unwrap_or_else(|| DEFAULT_SERVER.into())
-    }
-}
-
-impl From<&str> for ServersArgs {
-    fn from(address: &str) -> Self {
-        Self { servers: vec![address.to_owned()] }
-    }
-}
-
-/// The identity to trust, and where to remember it with the newest committee.
-#[derive(Debug, Default, Args)]
-pub(super) struct TrustArgs {
-    /// Identity of the cluster to trust, base58 or hex [default: the one recorded for the server]
-    #[arg(long, value_name = "IDENTITY")]
-    pub(super) cluster: Option<ClusterId>,
-    /// File with the recorded identity of each server, and the newest committee that was verified of its cluster: a server that
-    /// shows only earlier ones is refused. If given, servers on loopback are recorded, too [default: ~/.config/vouch/known_clusters]
-    #[arg(long, value_name = "FILE")]
-    pub(super) known_clusters: Option<PathBuf>,
-    #[command(flatten)]
-    pub(super) transport: TransportArgs,
-}
-
-/// How a server is reached.
-#[derive(Debug, Clone, Default, Args)]
-pub(super) struct TransportArgs {
-    /// File with the certificates of the authorities, in PEM form, that may vouch for an https:// server [default: those of the system]
-    #[arg(long, value_name = "FILE")]
-    pub(super) tls_ca: Option<PathBuf>,
-    /// Connect to a server on another machine without TLS
-    #[arg(long)]
-    pub(super) insecure: bool,
 }
 
 #[derive(Debug, Args)]
@@ -442,89 +263,6 @@ pub(super) struct UpgradeArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct LogCommandArgs {
-    #[command(subcommand)]
-    pub(super) command: LogCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum LogCommand {
-    /// Show how far the log is: its newest certified head
-    Head(LogServerArgs),
-    /// Show the block of a height, with its ops
-    Show(LogShowArgs),
-    /// Show an op, its effect and its place in the log
-    Prove(LogProveArgs),
-    /// Print each new head of the log and its ops, until interrupted
-    Follow(LogServerArgs),
-    /// Write a note to the log, and wait until a quorum has certified it
-    Note(LogNoteArgs),
-}
-
-impl LogCommand {
-    /// The options that all of them have.
-    pub(super) fn server(&self) -> &LogServerArgs {
-        match self {
-            Self::Head(args) | Self::Follow(args) => args,
-            Self::Show(args) => &args.server,
-            Self::Prove(args) => &args.server,
-            Self::Note(args) => &args.server,
-        }
-    }
-}
-
-/// The server through which to reach the log.
-#[derive(Debug, Args)]
-pub(super) struct LogServerArgs {
-    #[command(flatten)]
-    pub(super) servers: ServersArgs,
-    #[command(flatten)]
-    pub(super) trust: TrustArgs,
-    /// Print one JSON object instead of text; for follow, one per line
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct LogShowArgs {
-    /// Height of the block, from 1
-    #[arg(value_name = "HEIGHT", value_parser = clap::value_parser!(u64).range(1..=MAX_SAFE_INTEGER))]
-    pub(super) height: u64,
-    #[command(flatten)]
-    pub(super) server: LogServerArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct LogProveArgs {
-    /// Identity of the op, base58 or hex
-    #[arg(value_name = "OP")]
-    pub(super) op: OpId,
-    /// File for the op's bundle, which vouch verify --op checks offline
-    #[arg(short, long, value_name = "FILE")]
-    pub(super) output: Option<PathBuf>,
-    /// Replace an existing file
-    #[arg(long)]
-    pub(super) force: bool,
-    #[command(flatten)]
-    pub(super) server: LogServerArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct LogNoteArgs {
-    /// Text of the note, at most 4096 bytes
-    #[arg(value_name = "TEXT")]
-    pub(super) text: String,
-    /// File for the bundle of the note's op, which vouch verify --op checks offline
-    #[arg(short, long, value_name = "FILE")]
-    pub(super) output: Option<PathBuf>,
-    /// Replace an existing file
-    #[arg(long)]
-    pub(super) force: bool,
-    #[command(flatten)]
-    pub(super) server: LogServerArgs,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct KeygenArgs {
     /// Folder for the keys
     #[arg(long, value_name = "FOLDER", default_value = "./.vouch/replica-1")]
@@ -625,13 +363,8 @@ pub(super) struct DemoArgs {
     pub(super) verify_with: Option<String>,
 }
 
-/// Parses a server's address. The host is not resolved here.
-pub(super) fn address(text: &str) -> Result<String, ServerAddressError> {
-    text.parse::<ServerAddress>().map(|address| address.to_string())
-}
-
 /// Parses a number of bytes, such as `500MB` or `100GiB`.
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let parsed: Result<bytesize::ByteSize, _> = text.parse();
     parsed.map(|size| size.as_u64()).map_err(|_| "expected a number of bytes, such as 500MB or 100GiB".into())
 }
@@ -650,7 +383,7 @@ fn unix_time(text: &str) -> Result<u64, String> {
 }
 
 /// Parses a port on loopback, or an address of this machine with a port.
-fn address_to_listen_on(text: &str) -> Result<String, String> {
+pub(super) fn address_to_listen_on(text: &str) -> Result<String, String> {
     let (host, port) = text.rsplit_once(':').unwrap_or(("127.0.0.1", text));
     match port.parse::<u16>() {
         Ok(port) if !host.is_empty() => Ok(format!("{host}:{port}")),

@@ -10,7 +10,7 @@ use vouch_core::committee::Member;
 use vouch_core::quorum;
 use vouch_core::report::HeadView;
 
-use super::args::TrustArgs;
+use super::connection_args::TrustArgs;
 use super::log_client::LogClient;
 use super::{Failure, output};
 use crate::client::Servers;

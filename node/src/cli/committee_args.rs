@@ -12,7 +12,8 @@ use vouch_core::digest::ChangeId;
 use vouch_core::link::NodeKey;
 use vouch_core::membership::AddedMember;
 
-use super::args::{MaintainArgs, ServersArgs, TransportArgs, TrustArgs, seconds};
+use super::args::{MaintainArgs, seconds};
+use super::connection_args::{ServersArgs, TransportArgs, TrustArgs};
 
 #[derive(Debug, Args)]
 pub(super) struct CommitteeArgs {

@@ -12,8 +12,9 @@ use vouch_core::message::Code;
 use vouch_core::receipt::NEVER;
 use vouch_core::session::{Certified, SessionError};
 
-use super::args::{LogNoteArgs, LogServerArgs, WantedOp};
+use super::args::WantedOp;
 use super::bundles::BundlePlace;
+use super::log_args::{LogNoteArgs, LogServerArgs};
 use super::trust::Trust;
 use super::{DemoArgs, Failure, TrustArgs, VerifyArgs, log_commands, nodes, output, verify};
 use crate::client::{self, ClientError, PutProgress};

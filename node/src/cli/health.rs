@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::args::{TransportArgs, address};
+use super::connection_args::{TransportArgs, address};
 use super::{Failure, output};
 use crate::client::http::HttpRequest;
 use crate::host::Host;

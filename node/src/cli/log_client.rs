@@ -15,7 +15,7 @@ use vouch_core::session::SessionError;
 use vouch_core::verify::{CheckError, Invalid, LogJudgement, LogVerifyOptions, Verdict, Verifier};
 use vouch_node_core::backoff::Backoff;
 
-use super::args::TrustArgs;
+use super::connection_args::TrustArgs;
 use super::trust::Trust;
 use super::{Failure, output};
 use crate::client::http::{HttpError, HttpRequest};

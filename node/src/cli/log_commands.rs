@@ -7,8 +7,8 @@ use vouch_core::limits::MAX_OP_BODY;
 use vouch_core::log::{Op, OpId};
 use vouch_node_core::log::notes::Notes;
 
-use super::args::{LogCommand, LogNoteArgs, LogProveArgs, LogServerArgs, LogShowArgs};
 use super::bundle_file::BundleFile;
+use super::log_args::{LogCommand, LogNoteArgs, LogProveArgs, LogServerArgs, LogShowArgs};
 use super::log_client::{LogClient, OP_LIFETIME};
 use super::{Failure, LogCommandArgs, output, verdicts};
 use crate::host::Host;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::args::{MaintainArgs, StatusArgs, TransportArgs, TrustArgs};
+use super::args::{MaintainArgs, StatusArgs};
 use super::cluster_status::ClusterStatus;
+use super::connection_args::{TransportArgs, TrustArgs};
 use super::{Failure, maintain, output};
 use crate::client::Servers;
 use crate::host::Host;

@@ -6,7 +6,7 @@ use serde_json::json;
 use vouch_core::report::{BlockView, HeadView};
 use vouch_node_core::backoff::Backoff;
 
-use super::super::args::LogServerArgs;
+use super::super::log_args::LogServerArgs;
 use super::super::log_client::{FIRST_PAUSE, LONGEST_PAUSE, LogClient, explain};
 use super::super::{Failure, output, verdicts};
 use crate::client::http::HttpError;
