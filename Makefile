@@ -9,7 +9,7 @@ export VOUCH_DEMO_FILE := $(value FILE)
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup toolchain chromium prometheus page build build-release build-demo demo test soak soak-log soak-changes soak-handoffs soak-bugs bench vectors screenshots deb package-files package-test static lint-deploy fmt lint clean
+.PHONY: help setup toolchain chromium prometheus page verifier-hash build build-release build-demo demo test soak soak-log soak-changes soak-handoffs soak-bugs bench vectors screenshots deb package-files package-test static lint-deploy fmt lint clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,9 @@ $(HOSTS): tests/hosts/soak/package-lock.json
 page: toolchain
 	@verifier-wasm/build.sh
 	@. "$$(verifier-wasm/toolchain.sh --env)"; VOUCH_ESBUILD=$$VOUCH_ESBUILD web/build.sh
+
+verifier-hash: page ## Print the SHA-256 of the verifier that the page runs, and of verify.html: the same on every machine
+	@cd web/dist && sha256sum verify.html vouch-verifier/wasm/*.wasm
 
 build: page ## Build the modules for browsers and Node.js, the page, and the program with page and S3 client
 	@cargo build --locked --features s3

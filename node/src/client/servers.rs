@@ -134,10 +134,9 @@ impl ServerTrials {
         if is_spent {
             return Err(ClientError::ReadOnce(Box::new(error)));
         }
-        let why = match is_one_of_several {
-            true => format!("{}: {error}", self.servers.at(at)),
-            false => error.to_string(),
-        };
+        let (server, text) = (self.servers.at(at), error.to_string());
+        // Some errors name the server already.
+        let why = if is_one_of_several && !text.contains(server) { format!("{server}: {text}") } else { text };
         self.keep(at, error);
         let server = (retry.server() != at).then(|| self.server(retry).to_owned());
         Ok(NextAttempt { why, pause, server })
