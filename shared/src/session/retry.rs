@@ -134,17 +134,6 @@ impl HighWaterMark {
     }
 }
 
-/// What the attempts since the last progress say about one of the client's servers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// It may be tried.
-    Open,
-    /// It failed in this round, with this fault.
-    Failed(Fault),
-    /// It would fail in the same way again, and is not tried any more.
-    Excluded,
-}
-
 /// Decides whether the puts or gets of one link are retried, and at which server. The limit is on the time without progress, counted from
 /// the first failure since the last progress. Only a milestone beyond every earlier attempt is progress.
 ///
@@ -153,8 +142,8 @@ enum Standing {
 #[derive(Debug)]
 pub struct Retry {
     limit: Duration,
-    /// In the order given.
-    servers: Vec<Standing>,
+    /// The fault of each server in this round, in the order given. A permanent one excludes the server from later rounds, too.
+    servers: Vec<Option<Fault>>,
     server: usize,
     reached: BTreeMap<usize, HighWaterMark>,
     is_open: bool,
@@ -169,7 +158,7 @@ impl Retry {
     pub fn new(limit: Duration) -> Self {
         Self {
             limit,
-            servers: vec![Standing::Open],
+            servers: vec![None],
             server: 0,
             reached: BTreeMap::new(),
             is_open: false,
@@ -183,7 +172,7 @@ impl Retry {
     /// For a client with this many servers.
     #[must_use]
     pub fn among(self, servers: NonZeroUsize) -> Self {
-        Self { servers: vec![Standing::Open; servers.get()], ..self }
+        Self { servers: vec![None; servers.get()], ..self }
     }
 
     /// The server of the next attempt: its place in the order given, from 0.
@@ -220,17 +209,20 @@ impl Retry {
 
     /// Begins a round: every server that is not excluded may be tried.
     fn reopen(&mut self) {
-        for standing in &mut self.servers {
-            if let Standing::Failed(_) = standing {
-                *standing = Standing::Open;
-            }
+        for fault in &mut self.servers {
+            *fault = fault.filter(|fault| *fault == Fault::Permanent);
         }
     }
 
-    /// The first server after the last one that may be tried.
-    fn next_open(&self) -> Option<usize> {
-        let count = self.servers.len();
-        (1..=count).map(|step| (self.server + step) % count).find(|at| self.servers[*at] == Standing::Open)
+    /// Goes on to the first server after the last one that may be tried. `false` if there is none.
+    fn advance(&mut self) -> bool {
+        for _ in 0..self.servers.len() {
+            self.server = (self.server + 1) % self.servers.len();
+            if self.servers[self.server].is_none() {
+                return true;
+            }
+        }
+        false
     }
 
     /// The number of attempts so far.
@@ -244,21 +236,19 @@ impl Retry {
         if fault == Fault::Local {
             return None;
         }
-        self.servers[self.server] =
-            if fault == Fault::Permanent { Standing::Excluded } else { Standing::Failed(fault) };
-        let pause = match self.next_open() {
-            Some(_) => Duration::ZERO,
-            None => self.pause_of_round(now, random)?,
-        };
-        self.server = self.next_open()?;
+        self.servers[self.server] = Some(fault);
+        let mut pause = Duration::ZERO;
+        if !self.advance() {
+            pause = self.pause_of_round(now, random)?;
+            self.advance();
+        }
         self.attempts += 1;
         Some(pause)
     }
 
     /// The pause after every server has failed. Then a new round begins.
     fn pause_of_round(&mut self, now: Duration, random: u8) -> Option<Duration> {
-        let may_pass = |standing: &Standing| matches!(standing, Standing::Failed(fault) if self.may_pass(*fault));
-        if !self.servers.iter().any(may_pass) {
+        if !self.servers.iter().flatten().any(|fault| self.may_pass(*fault)) {
             return None;
         }
         let whole = FIRST_PAUSE.saturating_mul(1 << self.pauses.min(8)).min(LONGEST_PAUSE);

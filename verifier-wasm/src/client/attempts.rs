@@ -21,7 +21,7 @@ pub struct Attempts(Rc<RefCell<session::Attempts>>);
 impl Attempts {
     /// `cluster`: the cluster identity to trust; without it, that of the first attempt's server. `checkpoint`: the newest committee of
     /// that cluster that the caller has verified; a server that does not show it is refused before any request. `limit`: how many seconds
-    /// to retry without progress, 0 for no retry; the core's default without it. `servers`: how many servers there are, 1 without it.
+    /// to retry without progress, 0 for no retry; the core's default without it. `servers`: how many servers there are; 0 counts as 1.
     ///
     /// # Errors
     /// `cluster` is not an identity, or `checkpoint` is not a checkpoint.
@@ -30,11 +30,11 @@ impl Attempts {
         cluster: Option<String>,
         checkpoint: Option<String>,
         limit: Option<f64>,
-        servers: Option<usize>,
+        servers: usize,
     ) -> Result<Self, InputError> {
         let trusted = input::trust(cluster, checkpoint)?;
         let limit = limit.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
-        let servers = servers.and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN);
+        let servers = NonZeroUsize::new(servers).unwrap_or(NonZeroUsize::MIN);
         let attempts = session::Attempts::new(trusted, limit.unwrap_or(DEFAULT_LIMIT)).among(servers);
         Ok(Self(Rc::new(RefCell::new(attempts))))
     }
