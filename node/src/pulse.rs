@@ -1,4 +1,4 @@
-//! Asks a loop whether it still runs. The answer comes from the loop itself: a loop that hangs, or waits for a lock for ever, gives none.
+//! Checks that a loop still runs. The loop itself answers: one that hangs, or waits for a lock for ever, does not.
 
 use tokio::sync::{mpsc, oneshot};
 

@@ -80,13 +80,12 @@ impl Trust {
     /// Records what the command has verified: at first contact with this server the identity, which it says, and the newest committee.
     pub(super) async fn record(&mut self, server: &str, chain: &CommitteeChain) -> Result<(), Failure> {
         let cluster = chain.cluster();
-        let decision = decide(&KnownIdentities { shown: Some(cluster), ..self.known.clone() });
         if let Some(file) = self.file.clone() {
             if self.pinned.is_none() {
                 self.newest = file.newest(cluster).map_err(Failure::new)?;
             }
-            // The identity may be recorded for another of the servers only.
-            let is_first = (decision.record || self.known.given.is_none())
+            // The identity may be recorded for another of the servers only. One that the user names is not taken from the server.
+            let is_first = self.known.given.is_none()
                 && (self.is_file_given || !is_loopback(server))
                 && file.identity(server).map_err(Failure::new)?.is_none();
             let recorded = match is_first {

@@ -92,7 +92,7 @@ pub(super) struct PortContext {
     pub(super) replica_links: ReplicaLinkContext,
 }
 
-/// Accepts connections until `shutdown` completes, and while it then finishes the puts in progress: whoever connects then is told so.
+/// Accepts connections until `shutdown` completes. Then finishes the puts in progress; new connections are told that the server stops.
 pub(super) async fn serve(
     context: Arc<PortContext>,
     listener: Box<dyn Listener>,
