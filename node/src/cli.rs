@@ -34,6 +34,8 @@ mod service;
 mod status;
 mod store_option;
 mod streams;
+mod token;
+mod token_args;
 mod trust;
 mod upgrade;
 mod usage;
@@ -141,6 +143,7 @@ impl Command {
             Self::Certs(args) => args.is_json(),
             Self::Keygen(args) => args.json,
             Self::Operator(args) => args.command.is_json(),
+            Self::Token(args) => args.command.is_json(),
             Self::Status(args) => args.json,
             Self::Du(args) | Self::Scrub(args) => args.json,
             Self::Server(_) | Self::Replica(_) | Self::Client(_) | Self::Forget(_) | Self::Demo(_) => false,
@@ -160,6 +163,7 @@ impl Command {
             Self::Health(args) => Some(&args.transport),
             Self::Log(args) => Some(&args.command.server().trust.transport),
             Self::Committee(args) => args.command.transport(),
+            Self::Token(args) => args.command.transport(),
             Self::Status(args) => Some(&args.trust.transport),
             _ => None,
         }
@@ -256,6 +260,7 @@ async fn run(command: Command) -> Result<u8, Failure> {
         Command::Certs(args) => certs::certs(host, &args),
         Command::Keygen(args) => nodes::keygen(host, &args),
         Command::Operator(args) => operator::operator(host, &args),
+        Command::Token(args) => Box::pin(token::token(host, args)).await,
         Command::Forget(args) => trust::forget(host, args).await,
         Command::Status(args) => Box::pin(status::status(host, args)).await,
         Command::Health(args) => health::health(host, args).await,

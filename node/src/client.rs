@@ -19,6 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::mpsc;
+use vouch_core::access::{Authorisation, TokenSecret};
 use vouch_core::chain::{CommitteeChain, MemberId};
 use vouch_core::digest::Digest;
 use vouch_core::message::{Message, Stage};
@@ -151,6 +152,8 @@ pub struct Put {
     pub expires_at: u64,
     /// Ask for a new certificate, even if an earlier one promises as much.
     pub renew: bool,
+    /// Authorises the put.
+    pub token: Option<TokenSecret>,
     /// How long the put is retried without progress after the link is lost. It also sets the [`WaitLimit`] for each decision of a
     /// server. Zero: every server is tried once, with only the session's own deadlines.
     pub retry: Duration,
@@ -226,7 +229,8 @@ pub struct Download {
 }
 
 impl Download {
-    /// Begins on a fresh link, for a node. `known`: committees that were verified before.
+    /// Begins on a fresh link, for a node. `known`: committees that were verified before. `authorisation`: by the node,
+    /// if reads need one.
     ///
     /// A node's thread also serves its links, and a chunk of 256 KiB or a committee of a thousand takes long to verify: so this is done on
     /// blocking threads. A client's command has nothing else to do meanwhile.
@@ -235,8 +239,10 @@ impl Download {
         link: (LinkReader, LinkWriter),
         request: GetRequest,
         known: Option<CommitteeChain>,
+        authorisation: Option<Authorisation>,
     ) -> Self {
         let (session, hello) = GetSession::knowing(request, known);
+        let session = session.authorised(authorisation);
         let download = Self::of_session(host, link, session, hello).await;
         Self { is_of_node: true, ..download }
     }
@@ -250,7 +256,7 @@ impl Download {
     /// Dials a server and begins.
     async fn dial(host: &Host, server: &str, options: LinkOptions, wanted: WantedBytes) -> Result<Self, ClientError> {
         let link = dial(host, server, options.limit).await?;
-        let (session, hello) = options.get_session(wanted, host.random());
+        let (session, hello) = options.get_session(wanted, host.random(), host.unix_seconds());
         Ok(Self::of_session(host, link, session, hello).await)
     }
 

@@ -1,5 +1,7 @@
 //! A replica: stores blobs durably and votes for what it holds. It dials its servers and keeps its keys and blobs over restarts.
 
+mod access;
+mod admission;
 mod blob_location;
 pub mod clock_watch;
 mod config;
@@ -45,6 +47,7 @@ use crate::metrics::{MetricsSource, ReplicaCounters};
 use crate::notices::Notice;
 use crate::pulse::{Pulse, PulseAnswers, pulse};
 use crate::store::{self, Store, StoreError};
+use admission::ReplicaAdmission;
 pub use blob_location::BlobLocationError;
 use clock_watch::ClockWatch;
 pub use config::{Data, ReplicaConfig};
@@ -216,6 +219,7 @@ impl Replica {
             may_recover: config.recover_log,
             joins: config.joins,
         });
+        let admission = ReplicaAdmission::new(storage.store.token_usage()?);
         let stops = Arc::new(Stops::open(storage.host.disk(), &folder)?);
         let (approving, trouble) = Approving::open(storage.host.disk(), &folder, config.takes_joiners);
         if let Some(trouble) = trouble {
@@ -229,6 +233,7 @@ impl Replica {
             clock: clock.clone(),
             log: log.clone(),
             approving: approving.clone(),
+            admission: admission.clone(),
             stops: stops.clone(),
             reporting: Reporting::default(),
             servers: config.servers.clone(),
@@ -246,6 +251,7 @@ impl Replica {
             identity,
             reports,
             storage,
+            admission,
             votes: Arc::default(),
             log,
             peers: peers.clone(),
@@ -260,6 +266,7 @@ impl Replica {
             identity: link.identity.clone(),
             reports: link.reports.clone(),
             storage: link.storage.clone(),
+            admission: link.admission.clone(),
             clock: link.clock.clone(),
             foundings: link.foundings.clone(),
             votes: link.votes.clone(),

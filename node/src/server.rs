@@ -1,5 +1,6 @@
 //! The server: accepts replicas and clients, forwards puts, and aggregates votes. It is untrusted, signs no statement, and keeps no blob.
 
+mod access_board;
 mod archive;
 mod certificate_files;
 mod certificate_lists;
@@ -63,6 +64,7 @@ use crate::metrics::{MetricsSource, ServerCounters};
 use crate::notices::Notice;
 use crate::pulse::{Pulse, PulseAnswers, pulse};
 use crate::tls::{ServerTls, TlsError};
+use access_board::AccessBoard;
 use certificate_lists::CertificateLists;
 use client_link::ClientLinkContext;
 use cluster_view::ClusterView;
@@ -188,6 +190,7 @@ impl Server {
             guard,
             reports,
             log,
+            access: Arc::default(),
             tls,
             counters,
             ending,
@@ -255,6 +258,7 @@ struct ServerParts {
     guard: Arc<Guard>,
     reports: Arc<ServerReports>,
     log: Arc<ServerLog>,
+    access: Arc<AccessBoard>,
     tls: Option<Arc<ServerTls>>,
     counters: ServerCounters,
     ending: Arc<Ending>,
@@ -307,6 +311,8 @@ impl ServerParts {
             members: self.members.clone(),
             foundings: self.foundings.clone(),
             log: self.log.clone(),
+            access: self.access.clone(),
+            needs_tokens: config.needs_tokens,
             node_key,
             wanted_replicas: config.wanted.replicas,
         }
@@ -342,6 +348,7 @@ impl ServerParts {
             reports: self.reports.clone(),
             joins: config.join_policy(),
             log: self.log.clone(),
+            access: self.access.clone(),
             data_queue: config.replica_queue * MAX_CHUNK,
             next_link: AtomicU32::new(1),
         }

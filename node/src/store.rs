@@ -201,7 +201,10 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn keep(&self, assignments: &[Assignment]) -> Result<Vec<u16>, StoreError> {
-        self.inner.index.change(index::keep(assignments, None)).await
+        Ok(match self.inner.index.change(index::keep(assignments, Vec::new(), None)).await? {
+            index::Kept::All(_) => Vec::new(),
+            index::Kept::Lacking(lacking) => lacking,
+        })
     }
 
     /// The stored blobs after one, in the order of their digests, at most `limit`.

@@ -129,6 +129,11 @@ hash_type! {
 }
 
 hash_type! {
+    /// The identity of a change of the rules of access.
+    AccessChangeId
+}
+
+hash_type! {
     /// The digest of a block's header, and thereby of the block. The genesis has none: block 1 has [`BlockDigest::GENESIS`] as its
     /// parent.
     BlockDigest

@@ -1,5 +1,6 @@
 #![doc = include_str!("../PROTOCOL.md")]
 
+pub mod access;
 pub mod bls;
 pub mod bugs;
 pub mod bundle;

@@ -27,6 +27,9 @@ pub const MAX_BLOCK: usize = 65_536;
 /// Maximum number of ops in a block, so that a path in its results tree has at most 9 hashes.
 pub const MAX_BLOCK_OPS: u32 = 512;
 
+/// Maximum number of tokens of a cluster: the state of the log is copied to every joiner.
+pub const MAX_TOKENS: usize = 4096;
+
 /// Maximum size of a message from one member to another, in bytes. The log's largest message fits.
 pub const MAX_PEER_MESSAGE: usize = 192 << 10;
 

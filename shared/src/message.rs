@@ -20,6 +20,9 @@ pub use list::{ListFilter, ListPage, ListPosition, ListSource};
 use bytes::Bytes;
 use thiserror::Error;
 
+#[cfg(feature = "nodes")]
+use crate::access::AccessView;
+use crate::access::Authorisation;
 use crate::bls::{AggregateSignature, Possession, VoteKey, VoteSignature};
 use crate::certificate::{Certificate, CertificateError, Signers};
 use crate::codec::DecodeError;
@@ -103,6 +106,7 @@ pub enum Message {
         stream: Stream,
         offer: Option<Receipt>,
         renew: bool,
+        authorisation: Option<Authorisation>,
     },
     Chunk {
         stream: Stream,
@@ -113,6 +117,7 @@ pub enum Message {
     PutEnd {
         stream: Stream,
         receipt: Receipt,
+        authorisation: Option<Authorisation>,
     },
     Cancel {
         stream: Stream,
@@ -138,11 +143,13 @@ pub enum Message {
         stream: Stream,
         receipt: Receipt,
         renew: bool,
+        authorisation: Option<Authorisation>,
         bytes: Bytes,
     },
     Locate {
         stream: Stream,
         digest: Digest,
+        authorisation: Option<Authorisation>,
     },
     Located {
         stream: Stream,
@@ -297,6 +304,8 @@ pub enum Message {
     NextMembers {
         members: Vec<NodeKey>,
     },
+    #[cfg(feature = "nodes")]
+    Access(Box<AccessView>),
 }
 
 /// A replica's status at a server.
@@ -467,6 +476,8 @@ impl Message {
             Self::SealPart { .. } => "SealPart",
             #[cfg(feature = "nodes")]
             Self::NextMembers { .. } => "NextMembers",
+            #[cfg(feature = "nodes")]
+            Self::Access(_) => "Access",
         }
     }
 }

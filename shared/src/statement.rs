@@ -4,6 +4,8 @@
 //! checks are generic over it, so a kind defines only its layout.
 
 mod accept;
+#[cfg(feature = "nodes")]
+mod access;
 mod handoff;
 #[cfg(feature = "nodes")]
 mod key_offer;
@@ -26,6 +28,8 @@ use crate::quorum;
 use crate::receipt::ReceiptError;
 
 pub use accept::Accept;
+#[cfg(feature = "nodes")]
+pub(crate) use access::access_statement;
 pub use handoff::Handoff;
 #[cfg(feature = "nodes")]
 pub(crate) use key_offer::key_offer_statement;
@@ -44,9 +48,12 @@ const HEADER_SIZE: usize = 96;
 const KEY_OFFER: u16 = 0x8003;
 /// The operator's signature on a change of members.
 const OPERATOR: u16 = 0x8004;
+/// The operator's signature on a change of the rules of access.
+const ACCESS: u16 = 0x8005;
 
 /// Every kind's number. If two kinds had the same number, a signature on one body could be presented as one on the other.
-const NUMBERS: [u16; 7] = [Stored::KIND, Handoff::KIND, Accept::KIND, LogHead::KIND, Seal::KIND, KEY_OFFER, OPERATOR];
+const NUMBERS: [u16; 8] =
+    [Stored::KIND, Handoff::KIND, Accept::KIND, LogHead::KIND, Seal::KIND, KEY_OFFER, OPERATOR, ACCESS];
 
 const _: () = {
     let mut last = 0;

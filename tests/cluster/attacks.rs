@@ -85,7 +85,7 @@ async fn until_no_put_slot_is_free(address: &str, from: Ipv4Addr) {
     for _ in 0..1000 {
         let mut link = attacks::link(address, from).await.unwrap();
         link.hello(Role::Client, None, NodeKey::ANONYMOUS).await;
-        link.send(&Message::Put { stream: Stream(1), offer: None, renew: false }).await;
+        link.send(&Message::Put { stream: Stream(1), offer: None, renew: false, authorisation: None }).await;
         let said = loop {
             match link.next().await {
                 Some(Message::Progress { .. } | Message::Cluster(_)) => {}
@@ -131,7 +131,7 @@ async fn slow_puts_end_even_when_slots_are_free() {
     .await;
     let mut link = RawLink::client(cluster.address()).await;
     for number in 1..=4 {
-        link.send(&Message::Put { stream: Stream(number), offer: None, renew: false }).await;
+        link.send(&Message::Put { stream: Stream(number), offer: None, renew: false, authorisation: None }).await;
     }
     let (mut ready, mut ended, mut offset) = (0, Vec::new(), 0);
     let mut bytes = tokio::time::interval(Duration::from_millis(100));

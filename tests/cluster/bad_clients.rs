@@ -23,7 +23,7 @@ fn receipt(bytes: &[u8]) -> Receipt {
 }
 
 fn put(offer: Option<Receipt>) -> Message {
-    Message::Put { stream: STREAM, offer, renew: false }
+    Message::Put { stream: STREAM, offer, renew: false, authorisation: None }
 }
 
 fn chunk(offset: u64, bytes: &[u8]) -> Message {
@@ -35,7 +35,7 @@ fn chunk_of(stream: Stream, bytes: &[u8]) -> Message {
 }
 
 fn put_end(receipt: Receipt) -> Message {
-    Message::PutEnd { stream: STREAM, receipt }
+    Message::PutEnd { stream: STREAM, receipt, authorisation: None }
 }
 
 /// Another client's put, concurrent with the test's own.
@@ -70,9 +70,9 @@ async fn assert_put_fails(messages: &[Message], code: Code) -> String {
     assert_eq!((failed.stream, failed.code), (STREAM, code), "{failed}");
     let bytes = b"a good one";
     let stream = Stream(6);
-    link.send(&Message::Put { stream, offer: None, renew: false }).await;
+    link.send(&Message::Put { stream, offer: None, renew: false, authorisation: None }).await;
     link.send(&Message::Chunk { stream, offset: 0, parents: Vec::new(), bytes: Bytes::from_static(bytes) }).await;
-    link.send(&Message::PutEnd { stream, receipt: receipt(bytes) }).await;
+    link.send(&Message::PutEnd { stream, receipt: receipt(bytes), authorisation: None }).await;
     loop {
         match link.receive().await.unwrap() {
             Message::Certified { stream: of, .. } if of == stream => break,
@@ -183,7 +183,7 @@ async fn put_beyond_the_link_limit_is_refused_as_busy() {
     let mut link = RawLink::client(cluster.address()).await;
     link.send(&put(None)).await;
     for number in 100..164 {
-        link.send(&Message::Put { stream: Stream(number), offer: None, renew: false }).await;
+        link.send(&Message::Put { stream: Stream(number), offer: None, renew: false, authorisation: None }).await;
     }
     let failed = link.failed().await;
     assert_eq!((failed.stream, failed.code), (Stream(163), Code::Busy), "{failed}");
@@ -201,8 +201,13 @@ async fn put_beyond_the_link_limit_is_refused_as_busy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn blob_message_that_differs_from_its_receipt_fails() {
-    let blob =
-        |receipt| Message::Blob { stream: STREAM, receipt, renew: false, bytes: Bytes::from_static(b"ten bytes.") };
+    let blob = |receipt| Message::Blob {
+        stream: STREAM,
+        receipt,
+        renew: false,
+        bytes: Bytes::from_static(b"ten bytes."),
+        authorisation: None,
+    };
     let detail = assert_put_fails(&[blob(receipt(b"TEN BYTES."))], Code::DigestDiffers).await;
     assert!(detail.contains(&Digest::of(b"ten bytes.").to_string()), "{detail}");
     for length in [9, 11] {

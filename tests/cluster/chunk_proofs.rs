@@ -37,7 +37,7 @@ impl Blob {
 /// Sends the first `blocks` blocks from the resume offset on, then `last`; returns the server's answer.
 async fn sent(cluster: &InProcess, blob: &Blob, blocks: usize, last: Option<Message>) -> Message {
     let mut link = RawLink::client(cluster.address()).await;
-    link.send(&Message::Put { stream: STREAM, offer: Some(blob.receipt), renew: false }).await;
+    link.send(&Message::Put { stream: STREAM, offer: Some(blob.receipt), renew: false, authorisation: None }).await;
     let from = loop {
         if let Message::Ready { offset, .. } = link.receive().await.unwrap() {
             break usize::try_from(offset).unwrap() / MAX_CHUNK;
@@ -48,7 +48,7 @@ async fn sent(cluster: &InProcess, blob: &Blob, blocks: usize, last: Option<Mess
     }
     match last {
         Some(last) => link.send(&last).await,
-        None => link.send(&Message::PutEnd { stream: STREAM, receipt: blob.receipt }).await,
+        None => link.send(&Message::PutEnd { stream: STREAM, receipt: blob.receipt, authorisation: None }).await,
     }
     loop {
         match link.receive().await.unwrap() {

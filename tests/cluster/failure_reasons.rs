@@ -17,7 +17,7 @@ use vouch_core::link::Role;
 use vouch_core::message::{Code, Message, Stream};
 
 fn locate() -> Message {
-    Message::Locate { stream: Stream(1), digest: Digest::of(b"") }
+    Message::Locate { stream: Stream(1), digest: Digest::of(b""), authorisation: None }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -280,7 +280,7 @@ async fn put_that_cannot_be_accepted_says_why() {
     cluster.start_replica(1).await;
     let mut first = support::raw_link::RawLink::client(&address).await;
     let stream = vouch_core::message::Stream(1);
-    first.send(&vouch_core::message::Message::Put { stream, offer: None, renew: false }).await;
+    first.send(&vouch_core::message::Message::Put { stream, offer: None, renew: false, authorisation: None }).await;
     while !matches!(first.receive().await.unwrap(), vouch_core::message::Message::Ready { .. }) {}
     let busy = put(&address, b"second").await;
     assert_eq!((busy.status, busy.problem().as_str()), (503, "busy"), "one put at a time, whoever puts");

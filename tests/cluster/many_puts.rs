@@ -108,7 +108,7 @@ async fn invalid_blob_among_valid_ones_fails_alone() {
         let digest = if number == 7 { Digest([7; 32]) } else { Digest::of(bytes) };
         let receipt = Receipt { salt: [1; 16], digest, length: bytes.len() as u64, expires_at: NEVER };
         let stream = Stream(number);
-        link.send(&Message::Blob { stream, receipt, renew: false, bytes: bytes.clone() }).await;
+        link.send(&Message::Blob { stream, receipt, renew: false, bytes: bytes.clone(), authorisation: None }).await;
         if number == 9 {
             link.send(&Message::Cancel { stream, keep: false }).await;
         }

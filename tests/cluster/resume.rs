@@ -165,7 +165,7 @@ impl PutWorld {
 
     fn offer(&self) -> Message {
         let receipt = Receipt { salt: [7; 16], digest: self.digest(), length: LENGTH, expires_at: NEVER };
-        Message::Put { stream: STREAM, offer: Some(receipt), renew: false }
+        Message::Put { stream: STREAM, offer: Some(receipt), renew: false, authorisation: None }
     }
 }
 
@@ -312,7 +312,7 @@ async fn replicas_keep_the_partial_upload_of_a_lost_client() {
     cluster.put(b"first").await.unwrap();
     let mut link = RawLink::client(cluster.address()).await;
     let receipt = Receipt { salt: [7; 16], digest: Digest([9; 32]), length: LENGTH, expires_at: NEVER };
-    link.send(&Message::Put { stream: STREAM, offer: Some(receipt), renew: false }).await;
+    link.send(&Message::Put { stream: STREAM, offer: Some(receipt), renew: false, authorisation: None }).await;
     while !matches!(link.receive().await.unwrap(), Message::Ready { offset: 0, .. }) {}
     drop(link);
     let keeps = async {

@@ -301,10 +301,14 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
     let put =
         prop_oneof![
             (stream(), proptest::option::of(receipt()), any::<bool>())
-                .prop_map(|(stream, offer, renew)| Message::Put { stream, offer, renew }),
+                .prop_map(|(stream, offer, renew)| Message::Put { stream, offer, renew, authorisation: None }),
             (stream(), safe_integer(), parents(), chunk())
                 .prop_map(|(stream, offset, parents, bytes)| Message::Chunk { stream, offset, parents, bytes }),
-            (stream(), receipt()).prop_map(|(stream, receipt)| Message::PutEnd { stream, receipt }),
+            (stream(), receipt()).prop_map(|(stream, receipt)| Message::PutEnd {
+                stream,
+                receipt,
+                authorisation: None
+            }),
             (stream(), any::<bool>()).prop_map(|(stream, keep)| Message::Cancel { stream, keep }),
             (stream(), 0..=MAX_SAFE_INTEGER).prop_map(|(stream, offset)| Message::Ready { stream, offset }),
             (stream(), 0..1000u16, stage).prop_map(|(stream, member, stage)| Message::Progress {
@@ -328,7 +332,8 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
                     stream,
                     receipt,
                     renew,
-                    bytes: vec![byte; size].into()
+                    bytes: vec![byte; size].into(),
+                    authorisation: None
                 }
             ),
         ];
@@ -349,7 +354,7 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         vec(digest(), 1..5).prop_map(|digests| Message::Endorse { digests }),
     ];
     let get = prop_oneof![
-        (stream(), digest()).prop_map(|(stream, digest)| Message::Locate { stream, digest }),
+        (stream(), digest()).prop_map(|(stream, digest)| Message::Locate { stream, digest, authorisation: None }),
         (stream(), holders()).prop_map(|(stream, holders)| Message::Located { stream, holders }),
         read.prop_map(|(stream, member, digest, offset, length)| Message::Read(Read {
             stream,

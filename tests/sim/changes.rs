@@ -202,7 +202,7 @@ impl World {
         let (Some(trusted), server) = (self.checker.cluster(), self.random.index(self.shape.servers)) else { return };
         let limit = WaitLimit::new(Duration::from_secs(30));
         let known = self.checker.committees().of_epoch(0).map(Into::into);
-        let options = LinkOptions { trusted: trusted.into(), known, limit };
+        let options = LinkOptions { trusted: trusted.into(), known, limit, token: None };
         let link = PutLink::open_with(&host, &address(server), options).await.expect("a healed server answers");
         let chain = link.known_chain().await.expect("a healed server shows its committees").clone();
         let seals = self.seals(&host, server, &chain).await;

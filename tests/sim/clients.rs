@@ -210,7 +210,7 @@ impl Put {
             None => {
                 let (trusted, known, limit) =
                     (trusted.into(), link.known.clone(), WaitLimit::new(Duration::from_secs(30)));
-                PutLink::open_with(host, &address(server), LinkOptions { trusted, known, limit }).await?
+                PutLink::open_with(host, &address(server), LinkOptions { trusted, known, limit, token: None }).await?
             }
         };
         let open = link.open.insert(open);
@@ -230,7 +230,7 @@ pub async fn get(
 ) -> Result<Vec<u8>, ClientError> {
     let (servers, trusted, held, retry) =
         (address(server).into(), trusted.into(), Suspended::default(), Duration::from_secs(5));
-    let request = client::Get { servers, trusted, digest, length: None, range: None, held, retry };
+    let request = client::Get { servers, trusted, digest, length: None, range: None, held, token: None, retry };
     let mut bytes = Vec::new();
     client::get(host, request, &mut bytes, drop).await?;
     Ok(bytes)
@@ -246,7 +246,7 @@ pub async fn get_knowing(
     let trusted = Some(committee.cluster());
     let request = GetRequest { trusted, digest, length: None, range: None, nonce: host.random() };
     let link = vouch::link::dial(host, &address(server)).await?;
-    let mut download = client::Download::begin(host, link, request, Some(committee.clone().into())).await;
+    let mut download = client::Download::begin(host, link, request, Some(committee.clone().into()), None).await;
     let mut got = Vec::new();
     loop {
         match download.next().await? {

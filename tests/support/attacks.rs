@@ -255,7 +255,7 @@ impl Attacker {
     async fn slow_puts(&self, puts: u32, every: Duration) {
         let Some(mut link) = self.client().await else { return };
         for number in 1..=puts {
-            link.send(&Message::Put { stream: Stream(number), offer: None, renew: false }).await;
+            link.send(&Message::Put { stream: Stream(number), offer: None, renew: false, authorisation: None }).await;
         }
         let mut offset = 0;
         loop {

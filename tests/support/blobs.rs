@@ -134,7 +134,8 @@ pub async fn get_range(
     let mut bytes = Vec::new();
     let rejections = Mutex::new(Vec::new());
     let (servers, trusted, held) = (server.into(), trusted.into(), Suspended::default());
-    let request = client::Get { servers, trusted, digest, length: None, range, held, retry: Duration::ZERO };
+    let request =
+        client::Get { servers, trusted, digest, length: None, range, held, token: None, retry: Duration::ZERO };
     let got = client::get(&Host::system(), request, &mut bytes, |progress| {
         if let GetProgress::Rejected(rejection) = progress {
             rejections.lock().unwrap().push(rejection);

@@ -4,6 +4,7 @@
 //! dependencies use no socket, file, clock, thread, task or randomness, so a test or a simulation can drive every decision under a
 //! seed. `now` is monotonic: the time since an arbitrary start, on a clock that never goes back.
 
+pub mod access;
 pub mod backoff;
 pub mod budgets;
 pub mod cluster_state;

@@ -4,6 +4,7 @@
 
 pub mod applied;
 mod catch_up;
+pub(crate) mod effect;
 mod encoding;
 mod engine;
 pub mod interface;

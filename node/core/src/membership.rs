@@ -8,7 +8,6 @@
 mod approvals;
 mod choosing;
 mod duties;
-mod effect;
 mod encoding;
 mod running_change;
 mod sealing;

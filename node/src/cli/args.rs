@@ -12,12 +12,13 @@ use vouch_core::session::ByteRange;
 use vouch_core::verify::Trust;
 
 use super::committee_args::CommitteeArgs;
-use super::connection_args::{ServersArgs, TrustArgs, address};
+use super::connection_args::{ServersArgs, TokenFileArgs, TrustArgs, address};
 use super::health::HealthArgs;
 use super::log_args::LogCommandArgs;
 use super::node_args::{ReplicaArgs, ServerArgs};
 use super::operator_args::OperatorArgs;
 use super::packaging::{CompletionsArgs, ManArgs};
+use super::token_args::TokenArgs;
 use crate::expires::Expires;
 
 /// Certified storage: independent replicas store a file and sign for it; anyone can check their certificate.
@@ -56,6 +57,8 @@ pub(super) enum Command {
     Keygen(KeygenArgs),
     /// Create the key of a cluster's operator, or sign a change of members with it
     Operator(OperatorArgs),
+    /// Decide who may put and read: tokens, and the rules
+    Token(TokenArgs),
     /// Forget the identity recorded for a server
     Forget(ForgetArgs),
     /// Show the state of running replicas on this machine, or of the whole cluster through a server
@@ -86,6 +89,8 @@ pub(super) struct ClientArgs {
     pub(super) file: PathBuf,
     #[command(flatten)]
     pub(super) trust: TrustArgs,
+    #[command(flatten)]
+    pub(super) token: TokenFileArgs,
 }
 
 #[derive(Debug, Args)]
@@ -117,6 +122,8 @@ pub(super) struct PutArgs {
     pub(super) retry: Duration,
     #[command(flatten)]
     pub(super) trust: TrustArgs,
+    #[command(flatten)]
+    pub(super) token: TokenFileArgs,
     /// Print one JSON object instead of text; for several files, one per line
     #[arg(long)]
     pub(super) json: bool,
@@ -145,6 +152,8 @@ pub(super) struct GetArgs {
     pub(super) range: Option<ByteRange>,
     #[command(flatten)]
     pub(super) trust: TrustArgs,
+    #[command(flatten)]
+    pub(super) token: TokenFileArgs,
     /// Print one JSON object instead of text (on standard error with -o -)
     #[arg(long)]
     pub(super) json: bool,

@@ -3,10 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use vouch_core::access::TokenSecret;
 use vouch_core::digest::ClusterId;
 
+use super::Failure;
 use crate::client::Servers;
+use crate::host::Host;
 use crate::tls::{ServerAddress, ServerAddressError};
+use crate::token_file;
 
 /// The servers through which to reach a cluster.
 #[derive(Debug, Args)]
@@ -45,6 +49,21 @@ pub(super) struct TrustArgs {
     pub(super) known_clusters: Option<PathBuf>,
     #[command(flatten)]
     pub(super) transport: TransportArgs,
+}
+
+/// What authorises a request.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct TokenFileArgs {
+    /// File with the token that authorises this, as `vouch token new` made it [default: none]
+    #[arg(long, value_name = "FILE", env = "VOUCH_TOKEN_FILE", hide_env_values = true)]
+    pub(super) token_file: Option<PathBuf>,
+}
+
+impl TokenFileArgs {
+    /// The token's secret, if one is named.
+    pub(super) fn read(&self, host: &Host) -> Result<Option<TokenSecret>, Failure> {
+        Ok(self.token_file.as_deref().map(|path| token_file::read(host, path)).transpose()?)
+    }
 }
 
 /// How a server is reached.

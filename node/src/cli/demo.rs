@@ -158,6 +158,7 @@ async fn put_when_ready(host: &Host, file: &Path, address: &str) -> Result<Certi
             source: Source::File(file.into()),
             expires_at: NEVER,
             renew: false,
+            token: None,
             retry: Duration::ZERO,
         };
         let error = match client::put(host, request, |_: PutProgress| {}).await {

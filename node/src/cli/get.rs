@@ -46,6 +46,7 @@ pub(super) async fn get(host: &Host, args: GetArgs) -> Result<u8, Failure> {
         length,
         range: args.range,
         held: Suspended::default(),
+        token: args.token.read(host)?,
         retry: args.retry,
     };
     let found = range_held(host, &base, &mut destination, show, &trust).await;

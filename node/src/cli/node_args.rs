@@ -13,6 +13,7 @@ use super::args::{address_to_listen_on, seconds, size};
 use super::connection_args::{TransportArgs, address};
 use super::log_lines::LogFormat;
 use super::store_option::StoreParser;
+use super::token_args::WhoArg;
 use crate::host::objects::StoreUrl;
 use crate::server::{Origin, ProxyAddress};
 
@@ -37,6 +38,10 @@ pub(super) struct ServerArgs {
     /// Found the committee from replicas on any machine, not only on this one
     #[arg(long)]
     pub(super) allow_open: bool,
+    /// Who may put through this server: anyone whom the cluster's own rules allow, or only holders of tokens. The rules of the cluster,
+    /// which `vouch token rules` decides, hold in any case [default: anyone on loopback, tokens on any other address]
+    #[arg(long, value_name = "WHO")]
+    pub(super) put: Option<WhoArg>,
     /// Let pages of this origin put and get, such as https://vouch.example, besides the server's own; may be repeated
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub(super) allowed_origins: Vec<Origin>,

@@ -9,6 +9,7 @@ use vouch_core::digest::ClusterId;
 
 use super::metrics::{self, MetricsListener};
 use super::service::Service;
+use super::token_args::WhoArg;
 use super::{Failure, KeygenArgs, ReplicaArgs, ServerArgs, log_lines, members, output, streams};
 use crate::data_dir::DataDir;
 use crate::host::Host;
@@ -37,6 +38,11 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
         operator: args.operator,
     };
     config.allow_open = args.allow_open;
+    config.needs_tokens = match args.put {
+        Some(who) => who == WhoArg::Tokens,
+        // Strangers can reach it.
+        None => !is_on_this_machine(&address),
+    };
     config.allowed_origins = args.allowed_origins;
     config.trusted_proxies = args.trusted_proxies;
     config.tls = tls;

@@ -84,10 +84,7 @@ fn sign(host: &Host, args: &OperatorSignArgs) -> Result<u8, Failure> {
     if !args.yes {
         confirm(&source)?;
     }
-    let passphrase = || match &args.passphrase_file {
-        Some(path) => Ok(operator_key::read_passphrase(host, path)?),
-        None => ask_for_the_passphrase(&args.key.key),
-    };
+    let passphrase = || passphrase(host, &args.key.key, args.passphrase_file.as_deref());
     let signature = change.sign_as_operator(&file.secret(passphrase)?).to_string();
     if args.key.json {
         let mut json = as_json(&change);
@@ -98,6 +95,14 @@ fn sign(host: &Host, args: &OperatorSignArgs) -> Result<u8, Failure> {
         output::line(format_args!("{signature}"));
     }
     Ok(0)
+}
+
+/// The passphrase of a key: from a file, or from the person at the terminal.
+pub(super) fn passphrase(host: &Host, key: &Path, file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
+    match file {
+        Some(file) => Ok(operator_key::read_passphrase(host, file)?),
+        None => ask_for_the_passphrase(key),
+    }
 }
 
 fn as_json(change: &CommitteeChange) -> Value {

@@ -212,6 +212,12 @@ pub(super) fn count(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
+/// The effect of an op about members or access, which is text for people, from its digits.
+pub(super) fn effect_text(hex: &str) -> String {
+    let bytes = base16ct::lower::decode_vec(hex).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// A file name as one word of a shell's command line: a command that a message suggests must name exactly this file.
 pub(super) fn shell_word(name: impl AsRef<OsStr>) -> String {
     let bytes = name.as_ref().as_bytes();

@@ -35,6 +35,7 @@ pub(super) async fn put(host: &Host, args: PutArgs) -> Result<u8, Failure> {
         source: source.clone(),
         expires_at,
         renew: args.renew,
+        token: args.token.read(host)?,
         retry: args.retry,
     };
     let PutResult { certified, server, attempts } = run(host, put, &trust, !args.json, Some(&place)).await?;
@@ -84,6 +85,7 @@ pub(super) async fn client(host: &Host, args: ClientArgs) -> Result<u8, Failure>
         source: Source::File(args.file),
         expires_at: NEVER,
         renew: false,
+        token: args.token.read(host)?,
         // `vouch client` has no flag for it.
         retry: DEFAULT_LIMIT,
     };

@@ -80,7 +80,8 @@ pub(super) async fn put(host: &Host, args: PutArgs, trust: Trust, expires_at: u6
     if queue.is_empty() {
         return Ok(code);
     }
-    let attempts = Arc::new(Mutex::new(Attempts::new(trust.of_link(), args.retry).among(trust.servers.count())));
+    let attempts = Attempts::new(trust.of_link(), args.retry).among(trust.servers.count());
+    let attempts = Arc::new(Mutex::new(attempts.with_token(args.token.read(host)?)));
     let mut trials = ServerTrials::new(trust.servers.clone());
     let opened = dial(host, &attempts, &mut trials, args.json).await;
     let (link, server) = opened.map_err(|error| trust.explain(error))?;

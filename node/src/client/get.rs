@@ -4,6 +4,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::time::Duration;
 
+use vouch_core::access::TokenSecret;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::digest::Digest;
 use vouch_core::session::{Attempts, ByteRange, Rejection, ResumableGet, SessionError, VerifiedRange, WantedBytes};
@@ -31,6 +32,8 @@ pub struct Get {
     /// The hashes of the bytes that the output holds: whole groups from the blob's beginning. Nothing is written until they are known
     /// to be the blob's. Empty for a range: use [`held_range`](super::held_range).
     pub held: Suspended,
+    /// Authorises the get.
+    pub token: Option<TokenSecret>,
     /// How long the get is retried without progress after the link is lost; zero: every server is tried once.
     pub retry: Duration,
 }
@@ -86,7 +89,7 @@ pub async fn get(
 ) -> Result<GetResult, ClientError> {
     let mut transfer = Transfer {
         host: host.clone(),
-        attempts: Attempts::new(get.trusted, get.retry).among(get.servers.count()),
+        attempts: Attempts::new(get.trusted, get.retry).among(get.servers.count()).with_token(get.token.clone()),
         trials: ServerTrials::new(get.servers.clone()),
         resumable: ResumableGet::new(get.wanted(), get.held.length),
         is_prefix_verified: false,

@@ -32,7 +32,7 @@ pub async fn held_range<E: From<ClientError>>(
     progress: impl Fn(GetProgress),
     read: impl FnOnce(u64, &mut dyn FnMut(&[u8])) -> Result<(), E>,
 ) -> Result<Option<HeldPrefix>, E> {
-    let mut attempts = Attempts::new(get.trusted, get.retry).among(get.servers.count());
+    let mut attempts = Attempts::new(get.trusted, get.retry).among(get.servers.count()).with_token(get.token.clone());
     let mut trials = ServerTrials::new(get.servers.clone());
     let groups = loop {
         let server = trials.server(&attempts.retry).to_owned();

@@ -274,7 +274,9 @@ impl PutDriver {
             }
             None => {
                 put.flow = ByteFlow::Done;
-                self.session.end(stream).map_err(|error| (error.into(), CancelReason::SourceChanged))
+                self.session
+                    .end(stream, self.host.unix_seconds())
+                    .map_err(|error| (error.into(), CancelReason::SourceChanged))
             }
             Some(Err(error)) => {
                 let error = ClientError::Source { source_name: put.name.clone(), error };

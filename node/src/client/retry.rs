@@ -59,8 +59,8 @@ pub async fn put_offer(
     offer: Offer,
     progress: impl Fn(PutProgress) + Clone + Send + 'static,
 ) -> Result<PutResult, ClientError> {
-    let Put { servers, trusted, source, expires_at, renew, retry } = put;
-    let attempts = Arc::new(Mutex::new(Attempts::new(trusted, retry).among(servers.count())));
+    let Put { servers, trusted, source, expires_at, renew, token, retry } = put;
+    let attempts = Arc::new(Mutex::new(Attempts::new(trusted, retry).among(servers.count()).with_token(token)));
     let locked = || attempts.lock().unwrap_or_else(PoisonError::into_inner);
     let mut trials = ServerTrials::new(servers);
     let mut prepared = Prepared::offered(host, source.to_string(), offer, expires_at, renew);

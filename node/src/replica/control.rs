@@ -49,6 +49,8 @@ pub enum Request {
     Membership,
     /// Approve the proposed change with this identity, base58 or hex.
     Approve(String),
+    /// Approve this change of the rules of access, in base64url.
+    ApproveAccess(String),
 }
 
 /// The replica's reply.
@@ -67,6 +69,8 @@ pub enum Reply {
     Membership(Box<MembershipStatus>),
     /// The answer to [`Request::Approve`]; the last reply.
     Approved(Box<ApprovedChange>),
+    /// The answer to [`Request::ApproveAccess`]: the name of the member; the last reply.
+    AccessApproved(String),
     /// The request failed; the last reply.
     Failed(String),
 }
@@ -214,6 +218,7 @@ async fn perform(context: &Arc<OperatorContext>, request: Request, replies: &mps
         Request::Approve(change) => {
             reading(context, move |context| context.approve(&change).map(Box::new).map(Reply::Approved)).await
         }
+        Request::ApproveAccess(change) => context.clone().approve_access(&change).await.map(Reply::AccessApproved),
         Request::Scrub => {
             send_reply(replies, Reply::Scrubbing(Scrubbed::default())).await;
             scrub(context, replies).await.map(Reply::Scrubbed)

@@ -27,7 +27,7 @@ use super::log::LogLink;
 use super::own_identity::ExtendError;
 use super::peers::RelayWay;
 use super::put_workers::PutWorkers;
-use super::repair::{Page, RepairTask};
+use super::repair::{Page, Reader, RepairTask};
 use crate::link::{self, LinkError, LinkReader, LinkWriter, Outgoing};
 use crate::store::Journalled;
 pub(super) use context::LinkContext;
@@ -138,8 +138,9 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: OpenedLink) ->
     let subscription = foundings.number();
     let forwarding = foundings.forward(replies.clone());
     let repairing = {
-        let LinkContext { storage, identity, repair, .. } = &**context;
-        RepairTask::new(storage.clone(), identity, *repair, (address.into(), server), replies.clone(), listed)
+        let LinkContext { storage, identity, admission, repair, .. } = &**context;
+        let reader = Reader { identity: identity.clone(), admission: admission.clone() };
+        RepairTask::new(storage.clone(), reader, *repair, (address.into(), server), replies.clone(), listed)
     };
     let number = repairing.number();
     let repairing = Box::pin(repairing.run());
@@ -162,6 +163,7 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: OpenedLink) ->
         requests: Requests {
             identity: context.identity.clone(),
             storage: context.storage.clone(),
+            admission: context.admission.clone(),
             server,
             number,
             epoch,
@@ -283,7 +285,21 @@ impl LinkShell {
     /// # Errors
     /// Why the link ends.
     async fn handle(&mut self, bytes: &Bytes) -> Result<(), LinkError> {
-        self.decide(Input::Message(Message::decode(bytes)?)).await
+        let message = Message::decode(bytes)?;
+        if let Err(failed) = self.context.admission.admit(&self.context.storage, &message).await {
+            return self.not_admitted(message, failed).await;
+        }
+        self.decide(Input::Message(message)).await
+    }
+
+    /// Refuses a message. A put whose end is not admitted keeps nothing.
+    async fn not_admitted(&mut self, message: Message, failed: Failed) -> Result<(), LinkError> {
+        if let Message::PutEnd { stream, .. } = message {
+            self.decide(Input::Message(Message::Cancel { stream, keep: false })).await?;
+        }
+        self.context.reports.report(Event::Refused(failed.to_string()));
+        reply(&self.replies, &Message::Failed(failed)).await;
+        Ok(())
     }
 
     /// Gives the core an input, and performs the outputs.

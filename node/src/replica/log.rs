@@ -19,6 +19,7 @@ use vouch_core::limits::MAX_MEMBERS;
 use vouch_core::link::NodeKey;
 use vouch_core::log::Op;
 use vouch_core::message::{Code, Failed, Message, Stream};
+use vouch_node_core::access::Access;
 use vouch_node_core::log::interface::LogClock;
 use vouch_node_core::membership::Membership;
 use vouch_node_core::replica::Event;
@@ -94,6 +95,8 @@ pub(super) struct ReplicaLog {
     tip: Latest<Option<Tip>>,
     /// The members' part of the state after the last decided block. `None` while the log does not run.
     membership: Latest<Option<Arc<Membership>>>,
+    /// Who may put and read after the last decided block. `None` while the log does not run.
+    access: Latest<Option<Arc<Access>>>,
     status: SharedStatus,
     next_link: AtomicU64,
     /// Set once the log is open.
@@ -112,9 +115,10 @@ impl ReplicaLog {
     pub(super) fn new() -> (Arc<Self>, LogRunner) {
         let (calls, queue) = mpsc::channel(CALLS);
         let (ops, own_ops) = mpsc::channel(OWN_OPS);
-        let (tip, membership, status) = (Latest::new(None), Latest::new(None), SharedStatus::default());
+        let (tip, membership, access) = (Latest::new(None), Latest::new(None), Latest::new(None));
+        let status = SharedStatus::default();
         let (next_link, blocks) = (AtomicU64::new(0), OnceLock::new());
-        let log = Arc::new(Self { calls, ops, tip, membership, status, next_link, blocks });
+        let log = Arc::new(Self { calls, ops, tip, membership, access, status, next_link, blocks });
         (log.clone(), LogRunner { log, calls: queue, ops: own_ops })
     }
 
@@ -126,6 +130,11 @@ impl ReplicaLog {
     /// Follows the members' part of the log's state.
     pub(super) fn follow_membership(&self) -> Follower<Option<Arc<Membership>>> {
         self.membership.follow()
+    }
+
+    /// Follows who may put and read.
+    pub(super) fn follow_access(&self) -> Follower<Option<Arc<Access>>> {
+        self.access.follow()
     }
 
     /// The store of what the log decided. `None` until the log is open.
@@ -166,6 +175,7 @@ impl LogLink {
             biased;
             () = self.tell_tips() => {}
             () = self.tell_next_members() => {}
+            () = self.tell_access() => {}
         }
     }
 
@@ -178,6 +188,23 @@ impl LogLink {
             if next != told {
                 told.clone_from(&next);
                 if self.replies.send(Message::NextMembers { members: next }.encode().into()).await.is_err() {
+                    return;
+                }
+            }
+            if states.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Tells the server who may put and read, once the log has decided anything about that.
+    async fn tell_access(&self) {
+        let mut states = self.log.follow_access();
+        let mut told = 0;
+        loop {
+            if let Some(access) = states.see().filter(|access| access.number() != told) {
+                told = access.number();
+                if self.replies.send(Message::Access(Box::new(access.view())).encode().into()).await.is_err() {
                     return;
                 }
             }

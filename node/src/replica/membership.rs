@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vouch_core::chain::EpochLink;
+use vouch_core::committee::Committee;
 use vouch_core::digest::ChangeId;
 use vouch_core::link::NodeKey;
 use vouch_core::statement::StatementId;
@@ -20,6 +21,7 @@ use vouch_core::verify::CLOCK_TOLERANCE;
 use vouch_node_core::membership::{Duty, Membership, OwnState};
 use vouch_node_core::replica::Event;
 
+use super::admission::ReplicaAdmission;
 use super::clock_watch::ClockWatch;
 use super::context::{OwnIdentity, Reports, Storage};
 use super::log::ReplicaLog;
@@ -42,6 +44,7 @@ pub(super) struct MembershipContext {
     pub(super) clock: Arc<ClockWatch>,
     pub(super) log: Arc<ReplicaLog>,
     pub(super) approving: Arc<Approving>,
+    pub(super) admission: Arc<ReplicaAdmission>,
     pub(super) stops: Arc<Stops>,
     pub(super) reporting: Reporting,
     /// Addresses of servers.
@@ -53,12 +56,15 @@ pub(super) struct MembershipContext {
 impl MembershipContext {
     /// Does what is due, whenever the state changes and every two seconds. Never completes.
     pub(super) async fn run(self: Arc<Self>) {
-        let mut states = self.log.follow_membership();
+        let (mut states, mut access) = (self.log.follow_membership(), self.log.follow_access());
         let (mut reported, mut proposing, mut pacing) = (None, Proposing::default(), Pacing::default());
         let (mut erased_before, mut holding_for) = (0, None);
         loop {
             let state = states.see();
             self.propose_itself(state.as_deref(), &mut proposing).await;
+            if let (Some(state), Some(access)) = (&state, access.see()) {
+                self.admission.set_access(state.committee().record().cluster(), access, readers(state));
+            }
             if let Some(state) = state {
                 self.follow(&state, &mut erased_before).await;
                 self.clock.set_joining(joining(&state));
@@ -149,6 +155,15 @@ impl MembershipContext {
 fn joining(state: &Membership) -> BTreeSet<NodeKey> {
     let added = state.running().map(|running| running.change.added.as_slice()).unwrap_or_default();
     added.iter().map(|member| member.node_key).collect()
+}
+
+/// The nodes that read whatever the rules of access say: they need the blobs to be members.
+fn readers(state: &Membership) -> BTreeSet<NodeKey> {
+    let members = |committee: &Committee| committee.record().members().iter().map(|member| member.node_key).collect();
+    let (mut readers, deciding): (BTreeSet<_>, BTreeSet<_>) = (members(state.committee()), members(state.deciding()));
+    readers.extend(deciding);
+    readers.extend(joining(state));
+    readers
 }
 
 /// How far a change of members is.

@@ -19,7 +19,7 @@ use vouch_node_core::replica::repair::{
     LIST_DEADLINE, LinkRepair, RepairConfig, RepairInput, RepairMoment, RepairOutput, RepairRequest, RepairStep,
 };
 
-use super::context::{OwnIdentity, Storage};
+use super::context::Storage;
 use super::repair_queue::RegisteredLink;
 use crate::latest::Follower;
 use crate::link::Outgoing;
@@ -30,6 +30,7 @@ mod learn;
 #[cfg(test)]
 mod tests;
 
+pub(super) use fetch::Reader;
 pub(super) use learn::learn;
 
 /// Number of damaged blobs in one read of the index.
@@ -41,6 +42,7 @@ pub(super) type Page = (Stream, Result<ListPage, Failed>);
 /// The repair over one link. It ends with the link.
 pub(super) struct RepairTask {
     storage: Storage,
+    reader: Reader,
     /// This replica's node key.
     own: NodeKey,
     core: LinkRepair,
@@ -56,17 +58,18 @@ pub(super) struct RepairTask {
 impl RepairTask {
     pub(super) fn new(
         storage: Storage,
-        identity: &OwnIdentity,
+        reader: Reader,
         config: RepairConfig,
         (address, server): (String, NodeKey),
         requests: mpsc::Sender<Outgoing>,
         listed: mpsc::Receiver<Page>,
     ) -> Self {
         let link = storage.repairs.register();
+        let identity = reader.identity.clone();
         let own = identity.node_key();
         let core = LinkRepair::new(own, server, link.number, config);
         let committees = identity.committees.follow();
-        Self { storage, own, core, address, requests, listed, committees, link, turn: None }
+        Self { storage, reader, own, core, address, requests, listed, committees, link, turn: None }
     }
 
     /// The link's number in the repair queue.
@@ -127,11 +130,13 @@ impl RepairTask {
                 self.turn = Some(storage.repairs.take_turn().await);
                 RepairInput::Turn
             }
-            RepairRequest::Fetch(chain, blob) => match fetch::fetch(storage, &self.address, &chain, *blob).await {
-                Ok(source) => RepairInput::Fetched(source),
-                Err(error) if error.is_about_every_holder() => RepairInput::FoundNowhere(error.to_string()),
-                Err(error) => RepairInput::Failed(error.to_string()),
-            },
+            RepairRequest::Fetch(chain, blob) => {
+                match fetch::fetch(storage, &self.reader, &self.address, &chain, *blob).await {
+                    Ok(source) => RepairInput::Fetched(source),
+                    Err(error) if error.is_about_every_holder() => RepairInput::FoundNowhere(error.to_string()),
+                    Err(error) => RepairInput::Failed(error.to_string()),
+                }
+            }
             RepairRequest::SavePositions(positions) => {
                 let saved = storage.store.remember_lists(positions.clone()).await;
                 saved.map_or_else(failed, |()| RepairInput::Saved(positions))

@@ -10,6 +10,7 @@ use vouch_core::committee::Committee;
 use vouch_core::link::NodeKey;
 use vouch_node_core::peers::HeldBack;
 
+use super::admission::ReplicaAdmission;
 use super::clock_watch::{ClockStatus, ClockWatch};
 use super::context::{OwnIdentity, Reports, Storage};
 use super::founding::Foundings;
@@ -83,6 +84,7 @@ pub(super) struct OperatorContext {
     pub(super) identity: Arc<OwnIdentity>,
     pub(super) reports: Arc<Reports>,
     pub(super) storage: Storage,
+    pub(super) admission: Arc<ReplicaAdmission>,
     pub(super) clock: Arc<ClockWatch>,
     pub(super) foundings: Arc<Foundings>,
     pub(super) votes: Arc<LastVotes>,

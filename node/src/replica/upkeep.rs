@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use vouch_core::link::HelloError;
 use vouch_core::message::MessageError;
+use vouch_node_core::access::Usage;
 use vouch_node_core::replica::collecting::{Collection, CollectionTimer};
 use vouch_node_core::replica::dialling::{DialBackoff, LinkEnd, Redial};
 
 use super::Event;
+use super::admission::ReplicaAdmission;
 use super::clock_watch::{self, ClockWatch};
 use super::context::Storage;
 use super::control::ControlSocket;
 use super::link::{self, LinkContext};
 use super::status::OperatorContext;
 use crate::link::LinkError;
+use crate::store::Collected;
 
 /// The background work, and its intervals.
 pub(super) struct Upkeep {
@@ -28,8 +31,8 @@ pub(super) struct Upkeep {
 impl Upkeep {
     /// Never completes.
     pub(super) async fn run(self, operator: &Arc<OperatorContext>) {
-        let OperatorContext { storage, reports, clock, scrubber, .. } = &**operator;
-        let collecting = keep_collecting(storage, clock, self.collect_every, self.settling, self.grace);
+        let OperatorContext { storage, admission, reports, clock, scrubber, .. } = &**operator;
+        let collecting = keep_collecting((storage, admission), clock, self.collect_every, self.settling, self.grace);
         let scrubbing = scrubber.run(self.scrub_rate, self.scrub_pause);
         let answering = async {
             match ControlSocket::open(&storage.host, storage.folder()) {
@@ -68,26 +71,44 @@ fn end(error: &LinkError) -> LinkEnd {
 }
 
 /// Removes expired blobs periodically.
-async fn keep_collecting(storage: &Storage, clock: &ClockWatch, every: Duration, settling: Duration, grace: u64) {
+async fn keep_collecting(
+    (storage, admission): (&Storage, &ReplicaAdmission),
+    clock: &ClockWatch,
+    every: Duration,
+    settling: Duration,
+    grace: u64,
+) {
     let mut timer = CollectionTimer::new(storage.host.monotonic());
     loop {
         storage.host.sleep(every).await;
-        collect(storage, clock, &mut timer, settling, grace).await;
+        admission.set_stored(collect(storage, clock, &mut timer, settling, grace).await);
     }
 }
 
-async fn collect(storage: &Storage, clock: &ClockWatch, timer: &mut CollectionTimer, settling: Duration, grace: u64) {
+/// Returns what tokens have stored, of those for which something ended.
+async fn collect(
+    storage: &Storage,
+    clock: &ClockWatch,
+    timer: &mut CollectionTimer,
+    settling: Duration,
+    grace: u64,
+) -> Vec<Usage> {
     // read the clock first: if it jumps from here on, the check for doubt notices
     let wall = storage.host.unix_seconds();
     let may_delete = clock.may_delete();
     let next = timer.next(storage.host.monotonic(), may_delete, storage.repairs.progress(wall).lacking);
-    let Some(Collection { ran, sweeps }) = next else { return };
+    let Some(Collection { ran, sweeps }) = next else { return Vec::new() };
     match storage.store.collect_settled(wall, ran, settling, grace, sweeps).await {
-        Ok(collected) if collected.blobs > 0 => {
-            storage.reports.report(Event::Collected(collected.blobs, collected.bytes));
+        Ok(Collected { blobs, bytes, usage }) => {
+            if blobs > 0 {
+                storage.reports.report(Event::Collected(blobs, bytes));
+            }
+            usage
         }
-        Ok(_) => {}
-        Err(error) => storage.reports.report(Event::Trouble(error.to_string())),
+        Err(error) => {
+            storage.reports.report(Event::Trouble(error.to_string()));
+            Vec::new()
+        }
     }
 }
 

@@ -124,8 +124,8 @@ async fn client_message(
     let message = Message::decode(&frame).map_err(|error| Ended::Link(error.into()))?;
     let Some(message) = puts.message(link, message, frame).await? else { return Ok(()) };
     match message {
-        Message::Locate { stream, digest } => {
-            gets.locate(stream, digest);
+        Message::Locate { stream, digest, authorisation } => {
+            gets.locate(stream, digest, authorisation);
             Ok(())
         }
         Message::Read(read) => {

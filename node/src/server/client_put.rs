@@ -50,18 +50,20 @@ impl ClientPuts {
         frame: Bytes,
     ) -> Result<Option<Message>, Ended> {
         let (input, has_payload) = match message {
-            Message::Put { stream, offer, renew } => {
-                (LinkPutsInput::Begin(stream, PutRequest { offer, renew, whole: None }), false)
+            Message::Put { stream, offer, renew, authorisation } => {
+                (LinkPutsInput::Begin(stream, PutRequest { offer, renew, authorisation, whole: None }), false)
             }
-            Message::Blob { stream, receipt, renew, bytes } => {
+            Message::Blob { stream, receipt, renew, authorisation, bytes } => {
                 let whole = Some(bytes.len() as u64);
-                (LinkPutsInput::Begin(stream, PutRequest { offer: Some(receipt), renew, whole }), true)
+                (LinkPutsInput::Begin(stream, PutRequest { offer: Some(receipt), renew, authorisation, whole }), true)
             }
             Message::Chunk { stream, offset, parents, bytes } => {
                 let (length, parents) = (bytes.len() as u64, parents.len());
                 (LinkPutsInput::Chunk { client: stream, offset, length, parents }, true)
             }
-            Message::PutEnd { stream, receipt } => (LinkPutsInput::OfClient(stream, PutInput::End(receipt)), false),
+            Message::PutEnd { stream, receipt, authorisation } => {
+                (LinkPutsInput::OfClient(stream, PutInput::End(receipt, authorisation)), false)
+            }
             Message::Cancel { stream, keep } => (LinkPutsInput::OfClient(stream, PutInput::GiveUp { keep }), false),
             other => return Ok(Some(other)),
         };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use vouch_core::access::AccessView;
 use vouch_core::committee::{Committee, Member};
 use vouch_core::digest::ClusterId;
 use vouch_core::link::NodeKey;
@@ -10,6 +11,7 @@ use vouch_core::quorum;
 use vouch_node_core::server::ServerCore;
 use vouch_node_core::server::health::Trouble;
 
+use super::access_board::AccessBoard;
 use super::core_performer::CorePerformer;
 use super::founding::ServerFoundings;
 use super::log::ServerLog;
@@ -22,6 +24,9 @@ pub(super) struct ClusterView {
     pub(super) members: MemberLinks,
     pub(super) foundings: Arc<ServerFoundings>,
     pub(super) log: Arc<ServerLog>,
+    pub(super) access: Arc<AccessBoard>,
+    /// Whether each put through this server must name a token.
+    pub(super) needs_tokens: bool,
     /// The server's.
     pub(super) node_key: NodeKey,
     /// The number of members that the operator wants.
@@ -95,6 +100,14 @@ impl ClusterView {
             connected: snapshot.members.len(),
             log_height,
             members,
+        }
+    }
+
+    /// The rules of access as members say, and the cluster. Nothing is restricted before there is a cluster.
+    pub(super) fn access(&self) -> (Arc<AccessView>, Option<ClusterId>) {
+        match self.members.chain() {
+            Some(chain) => (self.access.view(chain.current().record()), Some(chain.cluster())),
+            None => (Arc::default(), None),
         }
     }
 

@@ -57,6 +57,8 @@ pub struct ServerConfig {
     pub allowed_origins: Vec<Origin>,
     /// The deadlines of a put's phases.
     pub deadlines: Deadlines,
+    /// Whether each put must name a token, also while the log lets anyone put: strangers can reach this server.
+    pub needs_tokens: bool,
     /// How receipts are gathered into batches.
     pub batching: BatchPolicy,
     /// How long a server that is asked to stop finishes the puts in progress. Zero: it stops at once.
@@ -87,6 +89,7 @@ impl ServerConfig {
             trusted_proxies: Vec::new(),
             allowed_origins: Vec::new(),
             deadlines: Deadlines::default(),
+            needs_tokens: false,
             batching: BatchPolicy::default(),
             stop_timeout: Duration::ZERO,
         }
@@ -98,7 +101,8 @@ impl ServerConfig {
     }
 
     pub(super) fn put_policy(&self) -> PutPolicy {
-        PutPolicy { quorum_wait: self.quorum_wait, client_silence: self.client_silence, deadlines: self.deadlines }
+        let Self { quorum_wait, client_silence, deadlines, needs_tokens, .. } = *self;
+        PutPolicy { quorum_wait, client_silence, deadlines, needs_tokens }
     }
 
     pub(super) fn rate(&self) -> UploadRate {

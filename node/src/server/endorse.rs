@@ -33,7 +33,7 @@ impl Endorser {
                         EndorsementOutput::FindCertificate(digest) => inputs.push_back(self.find(digest).await),
                         EndorsementOutput::Offer { stream, receipt, members } => {
                             replies = Some(links.replies(stream, 2 * members.len()));
-                            let offer = Message::Put { stream, offer: Some(receipt), renew: true };
+                            let offer = Message::Put { stream, offer: Some(receipt), renew: true, authorisation: None };
                             inputs.push_back(EndorsementInput::Offered(links.ask(&members, &offer)));
                         }
                         EndorsementOutput::Cancel { stream, member } => {

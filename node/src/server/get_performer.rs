@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use vouch_core::access::Authorisation;
 use vouch_core::digest::Digest;
 use vouch_core::message::{Failed, Holder, MAX_CHUNK, MAX_READS, Message, Read, Stream};
 use vouch_core::tree::Parent;
@@ -112,9 +113,9 @@ impl GetPerformer {
         std::mem::take(&mut self.replies)
     }
 
-    pub(super) fn locate(&mut self, client: Stream, digest: Digest) {
+    pub(super) fn locate(&mut self, client: Stream, digest: Digest, authorisation: Option<Authorisation>) {
         self.asked.insert(client, (GetStep::Lookup, self.service.host.monotonic()));
-        self.drive(GetInput::Locate(client, digest), Brought::Nothing);
+        self.drive(GetInput::Locate(client, digest, authorisation), Brought::Nothing);
     }
 
     /// Queues a read until there is [room](Self::room) for it.
@@ -185,9 +186,9 @@ impl GetPerformer {
     /// Performs an action. Returns the input that completes it, if there is one.
     fn perform(&mut self, action: GetAction, brought: &mut Brought) -> Option<GetInput> {
         match action {
-            GetAction::AskHolders { stream, digest, members } => {
+            GetAction::AskHolders { stream, digest, authorisation, members } => {
                 self.open(stream, None);
-                let question = Message::Locate { stream, digest };
+                let question = Message::Locate { stream, digest, authorisation };
                 let snapshot = self.service.members.snapshot();
                 let is_asked =
                     |member: &u16| snapshot.members.get(member).is_some_and(|replica| replica.try_send(&question));

@@ -1,5 +1,7 @@
 //! The server's port: HTTP/1.1, of which one path becomes a WebSocket.
 
+mod access;
+mod bearer;
 mod blob_context;
 mod blobs;
 mod caller;

@@ -132,8 +132,8 @@ impl PutPerformer {
                     send_outcome(&service.host, inbox, stream, PutInput::Earlier(earlier));
                 });
             }
-            PutAction::ForwardPut { offer, renew } => {
-                return Some(self.forward(&Message::Put { stream, offer, renew }.encode()).await);
+            PutAction::ForwardPut { offer, renew, authorisation } => {
+                return Some(self.forward(&Message::Put { stream, offer, renew, authorisation }.encode()).await);
             }
             PutAction::ForwardBytes(placement) => {
                 let relayed = self.relayed.take()?.with_stream(stream);
@@ -141,8 +141,8 @@ impl PutPerformer {
                     Placement::Copies => self.forward(&relayed).await,
                 });
             }
-            PutAction::ForwardEnd(receipt) => {
-                return Some(self.forward(&Message::PutEnd { stream, receipt }.encode()).await);
+            PutAction::ForwardEnd(receipt, authorisation) => {
+                return Some(self.forward(&Message::PutEnd { stream, receipt, authorisation }.encode()).await);
             }
             PutAction::Drop(member) => self.forward_to_queues(FanoutInput::Drop(member)),
             PutAction::LeaveOut(member, code, why) => {

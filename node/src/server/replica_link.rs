@@ -14,6 +14,7 @@ use vouch_node_core::server::founding::JoinPolicy;
 use vouch_node_core::server::health::LinkId;
 use vouch_node_core::server::{Membership, ServerInput};
 
+use super::access_board::AccessBoard;
 use super::certificate_lists::{CertificateLists, FollowedList};
 use super::core_performer::CorePerformer;
 use super::epochs::{ServerEpochs, epoch_is_over};
@@ -46,6 +47,7 @@ pub(super) struct ReplicaLinkContext {
     pub(super) reports: Arc<ServerReports>,
     pub(super) joins: JoinPolicy,
     pub(super) log: Arc<ServerLog>,
+    pub(super) access: Arc<AccessBoard>,
     /// Size in bytes of one replica's queue of chunks.
     pub(super) data_queue: usize,
     /// Number of the next link.
@@ -160,6 +162,7 @@ impl ReplicaLinkContext {
 
     /// A replica's link has ended.
     fn leave(&self, link: LinkId) {
+        self.access.leave(link);
         self.core.handle(ServerInput::Left(link));
         self.foundings.leave(link);
     }
@@ -324,6 +327,7 @@ async fn read(
             | Message::AskTime { .. }
             | Message::LogTip { .. }
             | Message::NextMembers { .. }
+            | Message::Access(_)
             | Message::Peer(_) => Stream::LINK,
             other => return LinkError::unexpected("a reply", other),
         };
@@ -360,6 +364,7 @@ async fn read(
             Message::NextMembers { members } => {
                 context.core.handle(ServerInput::NextMembers(link, members.into_iter().collect()));
             }
+            Message::Access(view) => context.access.note(link, *view),
             // The core routes it: a vote to its batch, any other reply to its put or get.
             message => context.core.handle(ServerInput::Reply(link, Reply { member, stream, message })),
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use vouch_core::digest::Digest;
 use vouch_core::verify::CLOCK_TOLERANCE;
+use vouch_node_core::access::Usage;
 
 use super::index::{self, Removed};
 use super::{Store, StoreError, blocking};
@@ -17,12 +18,14 @@ const LEAST_GRACE: u64 = 2 * CLOCK_TOLERANCE;
 const GROUP: usize = 1000;
 
 /// What was removed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Collected {
     /// Number of expired blobs.
     pub blobs: u64,
     /// Their size in bytes.
     pub bytes: u64,
+    /// What tokens have stored, of those for which something ended.
+    pub usage: Vec<Usage>,
 }
 
 impl Store {
@@ -90,6 +93,9 @@ impl Store {
                 collected.blobs += removed.len() as u64;
                 collected.bytes += removed.iter().map(|blob| blob.length).sum::<u64>();
                 self.remove_files(removed).await?;
+            }
+            while let Some(usage) = inner.index.change(index::end_counts(last, GROUP)).await? {
+                collected.usage.extend(usage);
             }
         }
         let (index, partials) = (inner.index.clone(), inner.partials.clone());

@@ -17,6 +17,7 @@ mod lists;
 mod partials;
 mod recording;
 mod removal;
+mod tokens;
 mod totals;
 
 pub(super) use about::note_wall_clock;
@@ -28,8 +29,9 @@ pub(super) use journal::STORED_KEPT;
 pub(super) use journal::{EnteredOnce, JournalEntry, enter_once};
 pub(super) use lists::remember as remember_lists;
 pub(super) use partials::PartialRow;
-pub(super) use recording::{NewBlob, keep, record};
+pub(super) use recording::{Kept, NewBlob, keep, record};
 pub(super) use removal::{Removed, mark_damaged, remove_expired};
+pub(super) use tokens::end_counts;
 
 /// The index's file name.
 pub(crate) const INDEX: &str = "index.redb";
@@ -47,6 +49,7 @@ impl Index {
             journal::create(transaction)?;
             partials::create(transaction)?;
             lists::create(transaction, random)?;
+            tokens::create(transaction)?;
             Ok(())
         })?;
         Ok((Self(database), replaced))

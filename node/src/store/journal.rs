@@ -7,8 +7,9 @@
 use vouch_core::bls::{VoteSecretKey, VoteSignature};
 use vouch_core::placement::Assignment;
 use vouch_core::statement::{Body, Statement, StatementId, Stored};
+use vouch_node_core::access::{Counted, Usage};
 
-use super::index::{self, EnteredOnce, JournalEntry};
+use super::index::{self, EnteredOnce, JournalEntry, Kept};
 use super::{Store, StoreError};
 use crate::bugs::{self, Bug};
 
@@ -26,26 +27,29 @@ impl<B: Body> Journalled<B> {
 /// The result of [`Store::promise`].
 #[derive(Debug)]
 pub enum Promise {
-    /// Every duty is recorded and the statement is in the journal.
-    Journalled(Journalled<Stored>),
+    /// Every duty is recorded and the statement is in the journal. The totals of the tokens that it counts for.
+    Journalled(Journalled<Stored>, Vec<Usage>),
     /// The indices of the assignments whose blob is not stored or has another length. Nothing was changed.
     Lacking(Vec<u16>),
 }
 
 impl Store {
     /// Records the duties that a statement promises, as [`keep`](Self::keep) does, and enters the statement in the journal, in the same
-    /// commit. Only then may it be signed.
+    /// commit. `counted`: what counts for tokens. Only then may it be signed.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn promise(
         &self,
         assignments: &[Assignment],
+        counted: Vec<Counted>,
         statement: Statement<Stored>,
     ) -> Result<Promise, StoreError> {
         let entry = (!bugs::has(Bug::VoteWithoutJournal)).then(|| JournalEntry::of(&statement));
-        let lacking = self.inner.index.change(index::keep(assignments, entry)).await?;
-        Ok(if lacking.is_empty() { Promise::Journalled(Journalled(statement)) } else { Promise::Lacking(lacking) })
+        Ok(match self.inner.index.change(index::keep(assignments, counted, entry)).await? {
+            Kept::All(usage) => Promise::Journalled(Journalled(statement), usage),
+            Kept::Lacking(lacking) => Promise::Lacking(lacking),
+        })
     }
 
     /// The latest time or height of the statements of a kind that this replica has signed, or may have signed. Blocks until the disk has

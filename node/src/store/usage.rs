@@ -2,6 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use vouch_core::access::TokenKey;
+use vouch_core::digest::Digest;
+use vouch_core::placement::Assignment;
+use vouch_node_core::access::Usage as TokenUsage;
+
+use super::index::Entry;
 use super::{ReservedSpace, Store, StoreError};
 
 /// What a store holds.
@@ -28,6 +34,34 @@ pub struct Usage {
 }
 
 impl Store {
+    /// What every token has stored. Blocks until the disk has answered.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn token_usage(&self) -> Result<Vec<TokenUsage>, StoreError> {
+        Ok(self.inner.index.token_usage()?)
+    }
+
+    /// Whether a blob counts for a token. Blocks until the disk has answered.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn is_counted(&self, token: &TokenKey, digest: &Digest) -> Result<bool, StoreError> {
+        Ok(self.inner.index.is_counted(token, digest)?)
+    }
+
+    /// Whether a vote for an assignment would promise nothing new: the blob is stored, and its duty ends no earlier. Blocks until the disk
+    /// has answered.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn is_promised(&self, assignment: &Assignment) -> Result<bool, StoreError> {
+        let entry = self.inner.index.entry(&assignment.digest)?;
+        let is_kept =
+            |entry: Entry| assignment.is_held(Some(entry.length)) && entry.keep_until >= assignment.expires_at;
+        Ok(entry.is_some_and(is_kept))
+    }
+
     /// The space that puts in progress have reserved.
     pub fn reserved(&self) -> ReservedSpace {
         let (_, idle) = self.inner.partials.idle();

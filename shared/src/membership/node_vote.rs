@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::codec::{DecodeError, Reader};
 use crate::committee::CommitteeRecord;
 use crate::comparison::{Comparison, display_comparison};
-use crate::digest::ChangeId;
+use crate::digest::{AccessChangeId, ChangeId};
 use crate::link::{NodeKey, NodeSecretKey};
 
 /// The name, length first. It separates these votes from everything else that a node key signs.
@@ -28,6 +28,11 @@ pub enum NodeVote {
     },
     /// The log has every certificate of the epoch before that the member knows of.
     SealReady,
+    /// The member approves this change of the rules of access.
+    ApproveAccess {
+        /// The change.
+        change: AccessChangeId,
+    },
 }
 
 /// A vote with its member and signature.
@@ -47,6 +52,7 @@ impl NodeVote {
             Self::Approve { .. } => 1,
             Self::Stop { .. } => 2,
             Self::SealReady => 3,
+            Self::ApproveAccess { .. } => 4,
         }
     }
 
@@ -58,6 +64,7 @@ impl NodeVote {
             }
             Self::Stop { until } => out.extend_from_slice(&until.to_le_bytes()),
             Self::SealReady => {}
+            Self::ApproveAccess { change } => out.extend_from_slice(&change.0),
         }
     }
 

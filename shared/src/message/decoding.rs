@@ -5,17 +5,20 @@ use bytes::Bytes;
 
 use super::epochs::read_epochs;
 use super::layout::{
-    ACCEPTANCES, ALL, ARCHIVE, ASK_BLOCK, ASK_LOG_HEAD, ASK_OP_PROOF, ASK_SEAL, ASK_TIME, AUTH, BLOB, BLOB_HEADER,
-    CANCEL, CERTIFIED, CHUNK, CLUSTER, ENDORSE, EPOCHS, FAILED, FIND_CERTIFICATE, FOUND_CERTIFICATE, FOUNDING, JOIN,
-    LIST, LISTED, LOCATE, LOCATED, LOG_BLOCK, LOG_HEAD, LOG_TIP, MISSED, NEXT_MEMBERS, NOT_FROM_ASKER, OFFERED,
-    OP_DECIDED, OP_PROOF, OWN, PEER, PROGRESS, PROPOSE, PUT, PUT_END, READ, READY, REFUSALS, RENEW, REPLICA_STATUS,
-    SEAL_PART, SIGNED_TIME, STORED, SUBMIT_OP, VOTE,
+    ACCEPTANCES, ACCESS, ALL, ARCHIVE, ASK_BLOCK, ASK_LOG_HEAD, ASK_OP_PROOF, ASK_SEAL, ASK_TIME, AUTH, AUTHORISED,
+    BLOB, BLOB_AUTHORISED, BLOB_RENEW, CANCEL, CERTIFIED, CHUNK, CLUSTER, ENDORSE, EPOCHS, FAILED, FIND_CERTIFICATE,
+    FOUND_CERTIFICATE, FOUNDING, JOIN, LIST, LISTED, LOCATE, LOCATED, LOG_BLOCK, LOG_HEAD, LOG_TIP, MISSED,
+    NEXT_MEMBERS, NOT_FROM_ASKER, OFFERED, OP_DECIDED, OP_PROOF, OWN, PEER, PROGRESS, PROPOSE, PUT, PUT_END, READ,
+    READY, REFUSALS, RENEW, REPLICA_STATUS, SEAL_PART, SIGNED_TIME, STORED, SUBMIT_OP, VOTE,
 };
 use super::{
     ClusterMessage, Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, MAX_BLOB, MAX_CHUNK,
     MAX_DETAIL, MAX_ENDORSE, MAX_MESSAGE, MAX_REFUSALS, MAX_SEAL_PART, Message, MessageError, Read, ReplicaStatus,
     Stage, Stream,
 };
+#[cfg(feature = "nodes")]
+use crate::access::AccessView;
+use crate::access::Authorisation;
 use crate::bls::{AggregateSignature, Possession, VoteKey, VoteSignature};
 use crate::certificate::{Certificate, Signers};
 use crate::codec::{DecodeError, Reader, in_range};
@@ -58,9 +61,10 @@ impl Message {
             PUT => {
                 let stream = read_stream(&mut reader)?;
                 let flags = reader.u8("flags of a put")?;
-                in_range("flags of a put", flags.into(), 0, (OFFERED | RENEW).into())?;
+                in_range("flags of a put", flags.into(), 0, (OFFERED | RENEW | AUTHORISED).into())?;
                 let offer = (flags & OFFERED != 0).then(|| Receipt::read(&mut reader)).transpose()?;
-                Self::Put { stream, offer, renew: flags & RENEW != 0 }
+                let authorisation = read_authorisation(&mut reader, flags & AUTHORISED != 0)?;
+                Self::Put { stream, offer, renew: flags & RENEW != 0, authorisation }
             }
             CHUNK => {
                 let stream = read_stream(&mut reader)?;
@@ -72,7 +76,9 @@ impl Message {
             }
             PUT_END => {
                 let stream = read_stream(&mut reader)?;
-                Self::PutEnd { stream, receipt: Receipt::read(&mut reader)? }
+                let receipt = Receipt::read(&mut reader)?;
+                let is_authorised = reader.remaining() > 0;
+                Self::PutEnd { stream, receipt, authorisation: read_authorisation(&mut reader, is_authorised)? }
             }
             CANCEL => {
                 let stream = read_stream(&mut reader)?;
@@ -101,15 +107,20 @@ impl Message {
             STORED => Self::Stored { stream: read_stream(&mut reader)? },
             BLOB => {
                 let stream = read_stream(&mut reader)?;
-                let renew = reader.flag("renew")?;
+                let flags = reader.u8("flags of a blob")?;
+                in_range("flags of a blob", flags.into(), 0, (BLOB_RENEW | BLOB_AUTHORISED).into())?;
                 let receipt = Receipt::read(&mut reader)?;
+                let authorisation = read_authorisation(&mut reader, flags & BLOB_AUTHORISED != 0)?;
                 let size = reader.rest().len();
                 in_range("bytes of a blob", size as u64, 0, MAX_BLOB as u64)?;
-                Self::Blob { stream, receipt, renew, bytes: bytes.slice(BLOB_HEADER..) }
+                let (renew, bytes) = (flags & BLOB_RENEW != 0, bytes.slice(bytes.len() - size..));
+                Self::Blob { stream, receipt, renew, authorisation, bytes }
             }
             LOCATE => {
                 let stream = read_stream(&mut reader)?;
-                Self::Locate { stream, digest: Digest(reader.array("digest")?) }
+                let digest = Digest(reader.array("digest")?);
+                let is_authorised = reader.remaining() > 0;
+                Self::Locate { stream, digest, authorisation: read_authorisation(&mut reader, is_authorised)? }
             }
             LOCATED => {
                 let stream = read_stream(&mut reader)?;
@@ -301,11 +312,17 @@ impl Message {
                 let members = (0..number).map(|_| reader.array("node key").map(NodeKey)).collect::<Result<_, _>>()?;
                 Self::NextMembers { members }
             }
+            #[cfg(feature = "nodes")]
+            ACCESS => Self::Access(Box::new(AccessView::read(&mut reader)?)),
             tag => return Err(MessageError::UnknownTag(tag)),
         };
         reader.finish()?;
         Ok(message)
     }
+}
+
+fn read_authorisation(reader: &mut Reader<'_>, is_there: bool) -> Result<Option<Authorisation>, DecodeError> {
+    is_there.then(|| Authorisation::read(reader)).transpose()
 }
 
 fn read_stream(reader: &mut Reader<'_>) -> Result<Stream, DecodeError> {

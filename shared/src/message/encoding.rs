@@ -5,13 +5,14 @@ use bytes::Bytes;
 
 use super::epochs::write_epochs;
 use super::layout::{
-    ACCEPTANCES, ALL, ARCHIVE, ASK_BLOCK, ASK_LOG_HEAD, ASK_OP_PROOF, ASK_SEAL, ASK_TIME, AUTH, BLOB, BLOB_HEADER,
-    CANCEL, CERTIFIED, CHUNK, CHUNK_HEADER, CLUSTER, ENDORSE, FAILED, FIND_CERTIFICATE, FOUND_CERTIFICATE, FOUNDING,
-    JOIN, LIST, LISTED, LOCATE, LOCATED, LOG_BLOCK, LOG_HEAD, LOG_TIP, MISSED, NEXT_MEMBERS, NOT_FROM_ASKER, OFFERED,
-    OP_DECIDED, OP_PROOF, OWN, PEER, PROGRESS, PROPOSE, PUT, PUT_END, READ, READY, REFUSALS, RENEW, REPLICA_STATUS,
-    SEAL_PART, SIGNED_TIME, STORED, SUBMIT_OP, VOTE,
+    ACCEPTANCES, ACCESS, ALL, ARCHIVE, ASK_BLOCK, ASK_LOG_HEAD, ASK_OP_PROOF, ASK_SEAL, ASK_TIME, AUTH, AUTHORISED,
+    BLOB, BLOB_AUTHORISED, BLOB_HEADER, BLOB_RENEW, CANCEL, CERTIFIED, CHUNK, CHUNK_HEADER, CLUSTER, ENDORSE, FAILED,
+    FIND_CERTIFICATE, FOUND_CERTIFICATE, FOUNDING, JOIN, LIST, LISTED, LOCATE, LOCATED, LOG_BLOCK, LOG_HEAD, LOG_TIP,
+    MISSED, NEXT_MEMBERS, NOT_FROM_ASKER, OFFERED, OP_DECIDED, OP_PROOF, OWN, PEER, PROGRESS, PROPOSE, PUT, PUT_END,
+    READ, READY, REFUSALS, RENEW, REPLICA_STATUS, SEAL_PART, SIGNED_TIME, STORED, SUBMIT_OP, VOTE,
 };
 use super::{Failed, ListFilter, ListPage, ListSource, Message, Stream};
+use crate::access::Authorisation;
 use crate::bls::VoteSignature;
 use crate::certificate::Certificate;
 #[cfg(feature = "nodes")]
@@ -59,6 +60,10 @@ impl Writer {
     /// Writes a count in 16 bits. All counts are bounded far below the maximum (members, receipts, detail).
     pub(super) fn count(self, count: usize) -> Self {
         self.u16(u16::try_from(count).unwrap_or(u16::MAX))
+    }
+
+    fn authorisation(self, authorisation: &Option<Authorisation>) -> Self {
+        authorisation.iter().fold(self, |writer, authorisation| writer.bytes(&authorisation.encode()))
     }
 
     fn certificates(self, certificates: &[Certificate]) -> Self {
@@ -109,13 +114,13 @@ impl Message {
                 let writer = subjects.iter().fold(writer, |writer, subject| writer.u16(*subject));
                 writer.count(detail.len()).bytes(detail.as_bytes()).finish()
             }
-            Self::Put { stream, offer, renew } => {
-                let writer = Writer::new(PUT, 70).stream(*stream);
-                let flags = if *renew { RENEW } else { 0 };
-                match offer {
-                    None => writer.u8(flags).finish(),
-                    Some(receipt) => writer.u8(OFFERED | flags).bytes(&receipt.encode()).finish(),
-                }
+            Self::Put { stream, offer, renew, authorisation } => {
+                let flag = |is_set, flag| if is_set { flag } else { 0 };
+                let flags =
+                    flag(offer.is_some(), OFFERED) | flag(*renew, RENEW) | flag(authorisation.is_some(), AUTHORISED);
+                let writer = Writer::new(PUT, 70 + Authorisation::SIZE).stream(*stream).u8(flags);
+                let writer = offer.iter().fold(writer, |writer, receipt| writer.bytes(&receipt.encode()));
+                writer.authorisation(authorisation).finish()
             }
             Self::Chunk { stream, offset, parents, bytes } => {
                 let capacity = CHUNK_HEADER + Parent::SIZE * parents.len() + bytes.len();
@@ -124,8 +129,9 @@ impl Message {
                 let writer = Writer::new(CHUNK, capacity).stream(*stream).u64(*offset).u8(count);
                 parents.iter().fold(writer, |writer, parent| writer.bytes(&parent.0)).bytes(bytes).finish()
             }
-            Self::PutEnd { stream, receipt } => {
-                Writer::new(PUT_END, 69).stream(*stream).bytes(&receipt.encode()).finish()
+            Self::PutEnd { stream, receipt, authorisation } => {
+                let writer = Writer::new(PUT_END, 69 + Authorisation::SIZE).stream(*stream).bytes(&receipt.encode());
+                writer.authorisation(authorisation).finish()
             }
             Self::Cancel { stream, keep } => Writer::new(CANCEL, 5).stream(*stream).u8((*keep).into()).finish(),
             Self::Ready { stream, offset } => Writer::new(READY, 12).stream(*stream).u64(*offset).finish(),
@@ -136,13 +142,22 @@ impl Message {
                 Writer::new(CERTIFIED, 300).stream(*stream).bytes(&certificate.encode()).finish()
             }
             Self::Stored { stream } => Writer::new(STORED, 4).stream(*stream).finish(),
-            Self::Blob { stream, receipt, renew, bytes } => Writer::new(BLOB, BLOB_HEADER + bytes.len())
+            Self::Blob { stream, receipt, renew, authorisation, bytes } => {
+                let flags = if *renew { BLOB_RENEW } else { 0 };
+                let flags = flags | if authorisation.is_some() { BLOB_AUTHORISED } else { 0 };
+                Writer::new(BLOB, BLOB_HEADER + Authorisation::SIZE + bytes.len())
+                    .stream(*stream)
+                    .u8(flags)
+                    .bytes(&receipt.encode())
+                    .authorisation(authorisation)
+                    .bytes(bytes)
+                    .finish()
+            }
+            Self::Locate { stream, digest, authorisation } => Writer::new(LOCATE, 36 + Authorisation::SIZE)
                 .stream(*stream)
-                .u8(u8::from(*renew))
-                .bytes(&receipt.encode())
-                .bytes(bytes)
+                .bytes(&digest.0)
+                .authorisation(authorisation)
                 .finish(),
-            Self::Locate { stream, digest } => Writer::new(LOCATE, 36).stream(*stream).bytes(&digest.0).finish(),
             Self::Located { stream, holders } => {
                 let writer = Writer::new(LOCATED, 6 + 10 * holders.len()).stream(*stream).count(holders.len());
                 holders.iter().fold(writer, |writer, holder| writer.u16(holder.member).u64(holder.length)).finish()
@@ -298,6 +313,12 @@ impl Message {
             Self::NextMembers { members } => {
                 let writer = Writer::new(NEXT_MEMBERS, 2 + 32 * members.len()).count(members.len());
                 members.iter().fold(writer, |writer, member| writer.bytes(&member.0)).finish()
+            }
+            #[cfg(feature = "nodes")]
+            Self::Access(view) => {
+                let mut writer = Writer::new(ACCESS, 14 + 88 * view.tokens.len());
+                view.write(&mut writer.0);
+                writer.finish()
             }
         }
     }

@@ -48,6 +48,7 @@ pub(super) const LOG_BLOCK: u8 = 0x59;
 pub(super) const ASK_SEAL: u8 = 0x5A;
 pub(super) const SEAL_PART: u8 = 0x5B;
 pub(super) const NEXT_MEMBERS: u8 = 0x5C;
+pub(super) const ACCESS: u8 = 0x5D;
 
 /// In place of a member's index: the end that is asked itself.
 pub(super) const OWN: u16 = u16::MAX;
@@ -58,9 +59,14 @@ pub(super) const NOT_FROM_ASKER: u16 = u16::MAX - 1;
 /// Number of bytes before a chunk's parents: tag, stream, offset, number of parents.
 pub(super) const CHUNK_HEADER: usize = 1 + 4 + 8 + 1;
 
-/// Number of bytes before a whole blob: tag, stream, renew, receipt.
+/// Number of bytes before a whole blob or its authorisation: tag, stream, flags, receipt.
 pub(super) const BLOB_HEADER: usize = 1 + 4 + 1 + Receipt::SIZE;
 
 /// Flags of a put.
 pub(super) const OFFERED: u8 = 1;
 pub(super) const RENEW: u8 = 2;
+pub(super) const AUTHORISED: u8 = 4;
+
+/// Flags of a whole blob.
+pub(super) const BLOB_RENEW: u8 = 1;
+pub(super) const BLOB_AUTHORISED: u8 = 2;

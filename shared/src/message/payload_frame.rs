@@ -75,7 +75,7 @@ mod tests {
 
     fn blob(stream: u32, size: usize) -> Message {
         let receipt = Receipt { salt: [3; 16], digest: Digest::of(b"blob"), length: size as u64, expires_at: NEVER };
-        Message::Blob { stream: Stream(stream), receipt, renew: true, bytes: vec![5; size].into() }
+        Message::Blob { stream: Stream(stream), receipt, renew: true, bytes: vec![5; size].into(), authorisation: None }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::one_get::WantedBytes;
 use super::progress::WaitLimit;
 use super::put_link::PutLink;
 use super::retry::Retry;
+use crate::access::TokenSecret;
 use crate::chain::CommitteeChain;
 use crate::message::Message;
 use crate::verify::Trust;
@@ -23,6 +24,8 @@ pub struct LinkOptions {
     pub known: Option<CommitteeChain>,
     /// The longest wait for each decision of the server.
     pub limit: WaitLimit,
+    /// Authorises the requests.
+    pub token: Option<TokenSecret>,
 }
 
 impl LinkOptions {
@@ -30,16 +33,16 @@ impl LinkOptions {
     pub fn put_link(self, nonce: [u8; 32]) -> (PutLink, Message) {
         let Trust { cluster, checkpoint } = self.trusted;
         let (link, hello) = PutLink::knowing(cluster, self.known, nonce);
-        (link.pinning(checkpoint).with_wait_limit(self.limit), hello)
+        (link.pinning(checkpoint).with_wait_limit(self.limit).with_token(self.token), hello)
     }
 
-    /// A link for a get, and its first message. `nonce`: 32 random bytes.
-    pub fn get_session(self, wanted: WantedBytes, nonce: [u8; 32]) -> (GetSession, Message) {
+    /// A link for a get, and its first message. `nonce`: 32 random bytes; `now` in seconds since 1970.
+    pub fn get_session(self, wanted: WantedBytes, nonce: [u8; 32], now: u64) -> (GetSession, Message) {
         let WantedBytes { digest, length, range } = wanted;
         let Trust { cluster, checkpoint } = self.trusted;
         let request = GetRequest { trusted: cluster, digest, length, range, nonce };
         let (session, hello) = GetSession::knowing(request, self.known);
-        (session.pinning(checkpoint).with_wait_limit(self.limit), hello)
+        (session.pinning(checkpoint).with_wait_limit(self.limit).with_token(self.token, now), hello)
     }
 }
 
@@ -55,7 +58,7 @@ impl Attempts {
     /// `trusted`: as in [`LinkOptions`]; without a cluster identity, that of the first attempt's server is accepted. `limit`: as in
     /// [`Retry::new`]; it also sets the [`WaitLimit`].
     pub fn new(trusted: impl Into<Trust>, limit: Duration) -> Self {
-        let options = LinkOptions { trusted: trusted.into(), known: None, limit: WaitLimit::new(limit) };
+        let options = LinkOptions { trusted: trusted.into(), known: None, limit: WaitLimit::new(limit), token: None };
         Self { retry: Retry::new(limit), options }
     }
 
@@ -63,6 +66,13 @@ impl Attempts {
     #[must_use]
     pub fn among(self, servers: NonZeroUsize) -> Self {
         Self { retry: self.retry.among(servers), ..self }
+    }
+
+    /// Authorises the requests of every attempt with this token.
+    #[must_use]
+    pub fn with_token(mut self, token: Option<TokenSecret>) -> Self {
+        self.options.token = token;
+        self
     }
 
     /// A server showed these committees, and they were verified. Later attempts accept no other cluster: otherwise a put could end

@@ -9,6 +9,7 @@ use super::handshake::{ClientHandshake, HandshakeEvent};
 use super::one_get::{GetEvent, OneGet, WantedBytes};
 use super::progress::{ProgressMark, ProgressWatch, WaitLimit};
 use super::{ByteRange, SessionError};
+use crate::access::{Action, Authorisation, TokenSecret};
 use crate::chain::{Checkpoint, CommitteeChain};
 use crate::digest::{ClusterId, Digest};
 use crate::link::NodeKey;
@@ -35,6 +36,8 @@ pub struct GetSession {
     handshake: ClientHandshake,
     get: OneGet,
     watch: ProgressWatch,
+    /// When the get began, in seconds since 1970; 0 without a token.
+    began: u64,
 }
 
 impl GetSession {
@@ -49,7 +52,7 @@ impl GetSession {
         let GetRequest { trusted, digest, length, range, nonce } = request;
         let (handshake, hello) = ClientHandshake::new(trusted, known, nonce);
         let get = OneGet::new(WantedBytes { digest, length, range }, None);
-        (Self { handshake, get, watch: ProgressWatch::default() }, hello)
+        (Self { handshake, get, watch: ProgressWatch::default(), began: 0 }, hello)
     }
 
     /// Waits no longer than this for each decision of the server.
@@ -64,6 +67,21 @@ impl GetSession {
     #[must_use]
     pub fn pinning(mut self, checkpoint: Option<Checkpoint>) -> Self {
         self.handshake.pin(checkpoint);
+        self
+    }
+
+    /// Authorises the get with this token. `now` in seconds since 1970.
+    #[must_use]
+    pub fn with_token(mut self, token: Option<TokenSecret>, now: u64) -> Self {
+        self.handshake.set_token(token);
+        self.began = now;
+        self
+    }
+
+    /// The get is authorised already, for a caller that knows the cluster.
+    #[must_use]
+    pub fn authorised(mut self, authorisation: Option<Authorisation>) -> Self {
+        self.get.authorise(|_| authorisation);
         self
     }
 
@@ -102,7 +120,13 @@ impl GetSession {
     }
 
     fn begin_if(&mut self, is_time: bool) -> Vec<GetEvent> {
-        is_time.then(|| GetEvent::Send(self.get.begin())).into_iter().collect()
+        if !is_time {
+            return Vec::new();
+        }
+        if self.handshake.has_token() {
+            self.get.authorise(|digest| self.handshake.authorise(Action::Read(digest), self.began));
+        }
+        vec![GetEvent::Send(self.get.begin())]
     }
 
     /// The session's progress. A member's failure counts as a step, because the next member is read from.
@@ -119,7 +143,7 @@ impl GetSession {
             HandshakeEvent::Nothing => Ok(Vec::new()),
             HandshakeEvent::Committee => {
                 self.get.set_chain(self.handshake.chain());
-                Ok(self.begin_if(self.handshake.is_pinned()))
+                Ok(self.begin_if(self.handshake.awaits_committee()))
             }
             HandshakeEvent::Opened => Ok(self.begin_if(self.handshake.may_request())),
             HandshakeEvent::Message(message) => self.get.receive(message),

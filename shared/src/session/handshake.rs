@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::SessionError;
 use super::progress::{Phase, ProgressMark};
+use crate::access::{Action, Authorisation, TokenSecret};
 use crate::chain::{Checkpoint, CommitteeChain};
 use crate::committee::{Committee, CommitteeRecord};
 use crate::digest::ClusterId;
@@ -39,6 +40,8 @@ pub(super) struct ClientHandshake {
     trusted: Option<ClusterId>,
     /// The newest committee that the caller has verified. Every server must show it.
     pinned: Option<Checkpoint>,
+    /// Signs the requests.
+    token: Option<TokenSecret>,
     hello: Hello,
     state: HandshakeState,
     /// Verified by the session's caller before this link.
@@ -57,12 +60,32 @@ impl ClientHandshake {
         let hello = Hello::new(Role::Client, trusted, NodeKey::ANONYMOUS, nonce).knowing(shown);
         let state = HandshakeState::AwaitingHello;
         let (pinned, verified_before) = (None, known);
-        (Self { trusted, pinned, hello, state, verified_before, incomplete: None, chain: None }, Message::Hello(hello))
+        (
+            Self { trusted, pinned, token: None, hello, state, verified_before, incomplete: None, chain: None },
+            Message::Hello(hello),
+        )
     }
 
     /// Refuses a server whose committees do not contain this one.
     pub(super) fn pin(&mut self, checkpoint: Option<Checkpoint>) {
         self.pinned = checkpoint;
+    }
+
+    /// Authorises requests with this token.
+    pub(super) fn set_token(&mut self, token: Option<TokenSecret>) {
+        self.token = token;
+    }
+
+    /// Whether requests are authorised with a token.
+    pub(super) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// The authorisation of an action, for a client with a token. It names the cluster, so the committees must be known. `now` in seconds
+    /// since 1970.
+    pub(super) fn authorise(&self, action: Action<'_>, now: u64) -> Option<Authorisation> {
+        let (token, chain) = self.token.as_ref().zip(self.chain.as_ref())?;
+        Some(token.authorise(&chain.cluster(), action, now))
     }
 
     pub(super) fn chain(&self) -> Option<&CommitteeChain> {
@@ -76,15 +99,17 @@ impl ClientHandshake {
         }
     }
 
-    /// Whether requests may be sent: the server has proved its node key and, if the caller pins a committee, has shown it. Otherwise a
-    /// small blob, which goes with its offer, would reach a server with forged committees.
+    /// Whether requests may be sent: the server has proved its node key and, if requests [wait](Self::awaits_committee) for the committees,
+    /// has shown them.
     pub(super) fn may_request(&self) -> bool {
-        self.server_key().is_some() && (self.pinned.is_none() || self.chain.is_some())
+        self.server_key().is_some() && (!self.awaits_committee() || self.chain.is_some())
     }
 
-    /// Whether requests wait for the committees, and not only for the server's node key.
-    pub(super) fn is_pinned(&self) -> bool {
-        self.pinned.is_some()
+    /// Whether requests wait for the committees, and not only for the server's node key: if the caller pins a committee, because otherwise
+    /// a small blob, which goes with its offer, would reach a server with forged committees; and if requests are authorised, because an
+    /// authorisation is for one cluster.
+    pub(super) fn awaits_committee(&self) -> bool {
+        self.pinned.is_some() || self.token.is_some()
     }
 
     /// The session's progress until the server has proved its node key; `None` afterwards.

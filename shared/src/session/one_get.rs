@@ -21,6 +21,7 @@ use self::transfer::{CHUNK, PendingRead, Transfer};
 use super::handshake::unexpected;
 use super::progress::{Phase, ProgressMark};
 use super::{ByteRange, SessionError};
+use crate::access::Authorisation;
 use crate::chain::CommitteeChain;
 use crate::digest::Digest;
 use crate::link::NodeKey;
@@ -110,6 +111,7 @@ struct VerifiedProgress {
 pub struct OneGet {
     chain: Option<CommitteeChain>,
     wanted: WantedBytes,
+    authorisation: Option<Authorisation>,
     state: GetState,
     /// `None` until the length is verified.
     verified: Option<VerifiedProgress>,
@@ -130,6 +132,7 @@ impl OneGet {
         Self {
             chain,
             wanted,
+            authorisation: None,
             state: GetState::New,
             verified: None,
             holders: Holders::default(),
@@ -146,10 +149,19 @@ impl OneGet {
         self.chain = chain.cloned();
     }
 
+    /// Authorises the lookups of the blob.
+    pub fn authorise(&mut self, authorise: impl FnOnce(&Digest) -> Option<Authorisation>) {
+        self.authorisation = authorise(&self.wanted.digest);
+    }
+
     /// The first message to send.
     pub fn begin(&mut self) -> Message {
         self.state = GetState::Locating;
-        Message::Locate { stream: LOCATE, digest: self.wanted.digest }
+        self.locate()
+    }
+
+    fn locate(&self) -> Message {
+        Message::Locate { stream: LOCATE, digest: self.wanted.digest, authorisation: self.authorisation }
     }
 
     /// Tries these members after all others. They are still tried: one of them may be the only member with the right bytes, and
@@ -271,7 +283,7 @@ impl OneGet {
         self.state = GetState::Locating;
         // Every read so far belongs to a holder that failed.
         self.first_stream = self.next_stream;
-        Ok(vec![GetEvent::Send(Message::Locate { stream: LOCATE, digest: self.wanted.digest })])
+        Ok(vec![GetEvent::Send(self.locate())])
     }
 
     fn exhausted(&mut self) -> SessionError {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::SessionError;
 use super::handshake::{ClientHandshake, unexpected};
 use super::progress::{Phase, ProgressMark, ProgressWatch, WaitLimit};
+use crate::access::Action;
 use crate::bundle::Bundle;
 use crate::certificate::Certificate;
 use crate::chain::CommitteeChain;
@@ -185,20 +186,22 @@ impl OnePut {
     }
 
     /// The first message, once the handshake has ended.
-    pub(super) fn begin(&mut self) -> Message {
+    pub(super) fn begin(&mut self, handshake: &ClientHandshake) -> Message {
         let (stream, renew) = (self.stream, self.request.renew);
         let offer = match self.request.source {
             Source::Known { digest, length } => Some(self.receipt(digest, length)),
             Source::Streamed => None,
         };
+        let action = offer.as_ref().map_or(Action::Send, Action::Store);
+        let authorisation = handshake.authorise(action, self.request.now);
         match (offer, &self.whole_blob) {
             (Some(receipt), Some(bytes)) => {
                 self.state = PutState::Ended(receipt);
-                Message::Blob { stream, receipt, renew, bytes: bytes.clone() }
+                Message::Blob { stream, receipt, renew, authorisation, bytes: bytes.clone() }
             }
             (offer, _) => {
                 self.state = PutState::Offered;
-                Message::Put { stream, offer, renew }
+                Message::Put { stream, offer, renew, authorisation }
             }
         }
     }
@@ -333,7 +336,7 @@ impl OnePut {
         Ok(Message::Chunk { stream: self.stream, offset, parents, bytes })
     }
 
-    pub(super) fn end(&mut self) -> Result<Message, SessionError> {
+    pub(super) fn end(&mut self, handshake: &ClientHandshake, now: u64) -> Result<Message, SessionError> {
         let receipt = match self.request.source {
             Source::Known { length, .. } if self.sent_until != length => {
                 return Err(SessionError::SourceChanged { expected: length, got: self.sent_until });
@@ -342,7 +345,10 @@ impl OnePut {
             Source::Streamed => self.receipt(self.hasher.digest(), self.hasher.length()),
         };
         self.state = PutState::Ended(receipt);
-        Ok(Message::PutEnd { stream: self.stream, receipt })
+        // the offer of a known blob was authorised at the beginning
+        let is_new = self.request.source == Source::Streamed;
+        let authorisation = if is_new { handshake.authorise(Action::Store(&receipt), now) } else { None };
+        Ok(Message::PutEnd { stream: self.stream, receipt, authorisation })
     }
 }
 

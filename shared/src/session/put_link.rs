@@ -13,6 +13,7 @@ use super::SessionError;
 use super::handshake::{ClientHandshake, HandshakeEvent, unexpected};
 use super::one_put::{NewPut, OnePut, PutEvent};
 use super::progress::{ProgressMark, ProgressWatch, WaitLimit};
+use crate::access::TokenSecret;
 use crate::chain::{Checkpoint, CommitteeChain};
 use crate::digest::ClusterId;
 use crate::message::{MAX_PUTS, Message, Stream};
@@ -101,6 +102,13 @@ impl PutLink {
         self
     }
 
+    /// Authorises every put with this token.
+    #[must_use]
+    pub fn with_token(mut self, token: Option<TokenSecret>) -> Self {
+        self.handshake.set_token(token);
+        self
+    }
+
     /// Whether another put may begin now.
     pub fn has_room(&self) -> bool {
         self.puts.len() < MAX_PUTS && self.last < u32::MAX
@@ -108,7 +116,8 @@ impl PutLink {
 
     /// The first messages of the puts that began before the link could take any.
     fn begin_all(&mut self) -> impl Iterator<Item = PutLinkEvent> {
-        self.puts.iter_mut().map(|put| PutLinkEvent::Put(put.stream(), Ok(PutEvent::Send(put.begin()))))
+        let handshake = &self.handshake;
+        self.puts.iter_mut().map(|put| PutLinkEvent::Put(put.stream(), Ok(PutEvent::Send(put.begin(handshake)))))
     }
 
     /// Begins a put. Returns its stream number on this link and the message to send; before the link may take requests, the message comes
@@ -134,7 +143,7 @@ impl PutLink {
         if let Some(bytes) = bytes {
             put.set_bytes(bytes)?;
         }
-        let message = self.handshake.may_request().then(|| put.begin());
+        let message = self.handshake.may_request().then(|| put.begin(&self.handshake));
         self.last = stream.0;
         self.puts.push(put);
         Ok((stream, message))
@@ -157,7 +166,7 @@ impl PutLink {
             HandshakeEvent::Committee => {
                 let mut events: Vec<_> =
                     self.handshake.chain().cloned().map(PutLinkEvent::Cluster).into_iter().collect();
-                if self.handshake.is_pinned() {
+                if self.handshake.awaits_committee() {
                     events.extend(self.begin_all());
                 }
                 return Ok(events);
@@ -234,12 +243,13 @@ impl PutLink {
         self.put(stream).map(|put| put.chunk(bytes)).transpose()
     }
 
-    /// The message that ends the bytes of a put; `None` if the put has ended.
+    /// The message that ends the bytes of a put; `None` if the put has ended. `now` in seconds since 1970.
     ///
     /// # Errors
     /// [`SessionError::SourceChanged`] if fewer bytes than offered were passed; the caller then cancels the put.
-    pub fn end(&mut self, stream: Stream) -> Result<Option<Message>, SessionError> {
-        self.put(stream).map(OnePut::end).transpose()
+    pub fn end(&mut self, stream: Stream, now: u64) -> Result<Option<Message>, SessionError> {
+        let put = self.puts.iter_mut().find(|put| put.stream() == stream);
+        put.map(|put| put.end(&self.handshake, now)).transpose()
     }
 
     /// Ends a put, and returns the message that cancels it; `None` if the put has ended already.

@@ -29,7 +29,13 @@ async fn put_chunk_with_a_proof_ends_the_link() {
 async fn second_put_on_one_stream_ends_the_link() {
     for second in [
         put(None),
-        Message::Blob { stream: STREAM, receipt: receipt(b"x"), renew: false, bytes: Bytes::from_static(b"x") },
+        Message::Blob {
+            stream: STREAM,
+            receipt: receipt(b"x"),
+            renew: false,
+            bytes: Bytes::from_static(b"x"),
+            authorisation: None,
+        },
     ] {
         let detail = assert_link_ends(vec![put(None).encode(), second.encode()], Code::Unexpected).await;
         assert_eq!(detail, "expected a new put, got stream 5 a second time");

@@ -94,7 +94,7 @@ async fn get_survives_a_replica_that_disconnects_midway_without_sending_bytes_tw
     let (trusted, digest) = (certified.committee().cluster().into(), Digest::of(&bytes));
     let servers = cluster.address().into();
     let (held, retry) = (Suspended::default(), Duration::ZERO);
-    let request = vouch::client::Get { servers, trusted, digest, length: None, range: None, held, retry };
+    let request = vouch::client::Get { servers, trusted, digest, length: None, range: None, held, token: None, retry };
     vouch::client::get(&Host::system(), request, &mut received, |_| {}).await.unwrap();
     // two replicas delivered it, and together sent no byte twice
     assert!(received == bytes, "{} bytes", received.len());

@@ -63,7 +63,7 @@ fn committee_is_verified_once_and_again_if_its_proofs_differ() {
 /// A link of a get, and the messages of its handshake: `Hello`, `Auth` and `Cluster`.
 fn get_link(attempts: &Attempts, shown: &TestCommittee) -> (GetSession, [Bytes; 3]) {
     let wanted = WantedBytes { digest: Digest::of(b"blob"), length: None, range: None };
-    let (session, hello) = attempts.link_options().get_session(wanted, hello_nonce("attempts"));
+    let (session, hello) = attempts.link_options().get_session(wanted, hello_nonce("attempts"), 0);
     let [listener, auth] = Server { announced: Some(identity(shown)), ..Server::honest() }.welcome(&hello);
     (session, [listener, auth, shown.message().encode()])
 }

@@ -40,7 +40,7 @@ fn welcome(dialer: &Hello, announced: u64) -> [Message; 2] {
 /// A get after the messages of a server that announces an epoch and then shows these. With the epoch that the client named.
 fn get(attempts: &Attempts, announced: u64, shown: &[Message]) -> (GetSession, u64, Result<(), SessionError>) {
     let wanted = WantedBytes { digest: Digest::of(b"blob"), length: None, range: None };
-    let (mut session, hello) = attempts.link_options().get_session(wanted, hello_nonce("epochs"));
+    let (mut session, hello) = attempts.link_options().get_session(wanted, hello_nonce("epochs"), 0);
     let Message::Hello(dialer) = hello else { panic!("{hello:?}") };
     let welcome = welcome(&dialer, announced);
     let mut all = welcome.iter().chain(shown).map(Message::encode);

@@ -56,7 +56,8 @@ impl Client {
         let [listener, auth] = Server::honest().welcome(&hello);
         assert!(session.receive(&listener).unwrap().is_empty());
         let events = session.receive(&auth).unwrap();
-        let [GetEvent::Send(Message::Locate { stream: LOCATE, digest: asked })] = events[..] else {
+        let [GetEvent::Send(Message::Locate { stream: LOCATE, digest: asked, authorisation: None })] = events[..]
+        else {
             panic!("{events:?}")
         };
         assert_eq!(asked, digest);

@@ -99,9 +99,9 @@ fn put_ends_with_a_bundle_that_verifies() {
         for trusted in [None, Some(identity(&CLUSTER))] {
             let request = request(trusted, source);
             let offer = (source == known()).then(receipt);
-            assert_eq!(opened(request).1, Message::Put { stream: STREAM, offer, renew: false });
+            assert_eq!(opened(request).1, Message::Put { stream: STREAM, offer, renew: false, authorisation: None });
             let (mut session, end) = sent(request);
-            assert_eq!(end, Message::PutEnd { stream: STREAM, receipt: receipt() });
+            assert_eq!(end, Message::PutEnd { stream: STREAM, receipt: receipt(), authorisation: None });
             for stage in [Stage::Receiving, Stage::Stored, Stage::Voted, Stage::Dropped] {
                 let progress = Message::Progress { stream: STREAM, member: 2, stage };
                 let events = receive(&mut session, &progress).unwrap();
@@ -128,7 +128,7 @@ fn empty_file_sends_no_chunk() {
     for source in [Source::Streamed, Source::Known { digest: Digest::of(b""), length: 0 }] {
         let mut session = ready(request(None, source));
         let receipt = receipt_of(salt("put"), b"");
-        assert_eq!(session.end(), Ok(Message::PutEnd { stream: STREAM, receipt }));
+        assert_eq!(session.end(), Ok(Message::PutEnd { stream: STREAM, receipt, authorisation: None }));
         let certificate = Box::new(CLUSTER.certify_one(NOW, receipt));
         assert!(receive(&mut session, &Message::Certified { stream: STREAM, certificate }).is_ok());
     }
@@ -144,7 +144,9 @@ fn small_file_is_sent_in_one_message() {
     let [listener, auth] = Server::honest().welcome(&hello);
     session.receive(&listener, NOW).unwrap();
     let events = session.receive(&auth, NOW).unwrap();
-    let [PutEvent::Send(Message::Blob { stream: STREAM, receipt: sent, renew: false, bytes })] = &events[..] else {
+    let [PutEvent::Send(Message::Blob { stream: STREAM, receipt: sent, renew: false, bytes, authorisation: None })] =
+        &events[..]
+    else {
         panic!("{events:?}")
     };
     assert_eq!((*sent, &bytes[..]), (receipt(), FILE));

@@ -45,7 +45,8 @@ fn puts(link: &mut PutLink, count: u32) {
     for number in 1..=count {
         let (stream, message) = link.begin(small(number), Some(file(number)), None).unwrap();
         assert_eq!(stream, Stream(number));
-        let blob = Message::Blob { stream, receipt: receipt(number), renew: false, bytes: file(number) };
+        let blob =
+            Message::Blob { stream, receipt: receipt(number), renew: false, bytes: file(number), authorisation: None };
         assert_eq!(message, Some(blob));
     }
 }
@@ -190,7 +191,7 @@ fn chunked_put_runs_beside_the_others() {
     puts(&mut link, 1);
     let new = NewPut { source: Source::Streamed, ..small(2) };
     let (stream, message) = link.begin(new, None, None).unwrap();
-    assert_eq!(message, Some(Message::Put { stream, offer: None, renew: false }));
+    assert_eq!(message, Some(Message::Put { stream, offer: None, renew: false, authorisation: None }));
     let events = receive(&mut link, &Message::Ready { stream, offset: 0 });
     assert!(
         matches!(&events[..], [PutLinkEvent::Put(of, Ok(PutEvent::Ready { offset: 0 }))] if *of == stream),
@@ -200,7 +201,7 @@ fn chunked_put_runs_beside_the_others() {
         link.chunk(stream, file(2)),
         Ok(Some(Message::Chunk { stream, offset: 0, parents: Vec::new(), bytes: file(2) }))
     );
-    assert_eq!(link.end(stream), Ok(Some(Message::PutEnd { stream, receipt: receipt(2) })));
+    assert_eq!(link.end(stream), Ok(Some(Message::PutEnd { stream, receipt: receipt(2), authorisation: None })));
     let certificates = batch(2);
     for number in [2, 1] {
         certify(&mut link, number, certificates[number as usize - 1].clone()).unwrap();

@@ -97,7 +97,7 @@ fn earlier_certificate_is_rejected_when_renewal_is_requested() {
     }
     let request = LoneRequest { renew: true, ..trusting(known()) };
     let offer = Some(receipt());
-    assert_eq!(opened(request).1, Message::Put { stream: STREAM, offer, renew: true });
+    assert_eq!(opened(request).1, Message::Put { stream: STREAM, offer, renew: true, authorisation: None });
 }
 
 #[test]

@@ -8,7 +8,7 @@ use vouch_core::digest::ChangeId;
 use vouch_core::link::NodeKey;
 use vouch_core::membership::{CommitteeChange, NodeVote, SignedNodeVote, verify_operator};
 
-use super::effect::refused;
+use crate::log::effect::refused;
 
 /// Maximum number of proposed changes that are kept. Anybody may propose: a further one replaces one that no member approves.
 pub const MAX_PROPOSALS: usize = 16;

@@ -12,8 +12,8 @@ use vouch_core::merkle::TreeHash;
 use vouch_core::statement::{Accept, Handoff, StatementId};
 use vouch_core::tally::Tally;
 
-use super::effect::refused;
 use super::state::MAX_STOP_AHEAD;
+use crate::log::effect::refused;
 use crate::log::state_machine::BlockContext;
 
 /// How long a change waits for the offers of members that stay, in seconds. After that, they keep their vote keys.

@@ -11,7 +11,7 @@ use vouch_core::seal::{MAX_SEALED, SealTree};
 use vouch_core::statement::{Seal, Statement, StatementId};
 use vouch_core::tally::Tally;
 
-use super::effect::refused;
+use crate::log::effect::refused;
 use crate::log::state_machine::BlockContext;
 
 /// The time from the closing of an epoch to its seal, in seconds. Votes for its statements are given until 60 s after the closing.

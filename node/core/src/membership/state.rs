@@ -10,9 +10,9 @@ use vouch_core::membership::MembershipOp;
 use vouch_core::statement::{Handoff, StatementId};
 
 use super::approvals::Approvals;
-use super::effect::{effect_of, refused};
 use super::running_change::RunningChange;
 use super::sealing::Sealing;
+use crate::log::effect::{effect_of, refused};
 use crate::log::members::LogMembers;
 use crate::log::state_machine::BlockContext;
 

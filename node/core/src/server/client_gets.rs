@@ -9,8 +9,11 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use vouch_core::access::Authorisation;
 use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Failed, Holder, MAX_READS, Read, Stream};
+
+use vouch_core::quorum::tolerated_faults;
 
 use super::health::LinkId;
 use super::stream_numbers::StreamNumbers;
@@ -28,10 +31,13 @@ const LOCATE_GRACE: Duration = Duration::from_millis(100);
 struct Lookup {
     client: Stream,
     stream: Stream,
+    digest: Digest,
     /// The members that were asked and have not answered.
     awaited: BTreeSet<u16>,
     /// The blob's length as each holder claims it.
     holders: BTreeMap<u16, u64>,
+    /// From members that refused the lookup.
+    refusals: Vec<Failed>,
     deadline: Duration,
     /// The lookup waits for every member. Set for a client's second lookup: all holders of the first one failed.
     waits_for_all: bool,
@@ -54,6 +60,8 @@ pub struct ClientGets {
     lookup: Option<Lookup>,
     /// The blob of the last lookup.
     looked_up: Option<Digest>,
+    /// The blob of the last lookup that named holders. Only this one is read: members check in the lookup who may read.
+    located: Option<Digest>,
     /// Reads sent to a replica, by the server's number.
     reads: BTreeMap<Stream, PendingRead>,
     /// Reads that wait for the read budget, oldest first.
@@ -63,7 +71,15 @@ pub struct ClientGets {
 impl ClientGets {
     /// A client without requests.
     pub fn new(numbers: StreamNumbers, members: Option<BTreeMap<u16, LinkId>>) -> Self {
-        Self { numbers, members, lookup: None, looked_up: None, reads: BTreeMap::new(), waiting: VecDeque::new() }
+        Self {
+            numbers,
+            members,
+            lookup: None,
+            looked_up: None,
+            located: None,
+            reads: BTreeMap::new(),
+            waiting: VecDeque::new(),
+        }
     }
 
     /// Whether a lookup or a read has a deadline: then give [`GetInput::Tick`] regularly.
@@ -80,7 +96,9 @@ impl ClientGets {
     pub fn handle(&mut self, input: GetInput, now: Duration) -> Vec<GetOutput> {
         let mut out = Vec::new();
         match input {
-            GetInput::Locate(client, digest) => self.locate(client, digest, now, &mut out),
+            GetInput::Locate(client, digest, authorisation) => {
+                self.locate(client, (digest, authorisation), now, &mut out);
+            }
             GetInput::Asked(stream, asked) => {
                 if let Some(lookup) = self.lookup.as_mut().filter(|lookup| lookup.stream == stream) {
                     lookup.awaited = asked;
@@ -101,6 +119,7 @@ impl ClientGets {
                 }
             }
             GetInput::Refused(member, failed) => {
+                self.refused(member, &failed);
                 if let Some(read) = self.take_read(failed.stream, member) {
                     out.push(GetAction::Release(failed.stream).into());
                     fail(Failed { stream: read.client, ..failed }, &mut out);
@@ -120,7 +139,13 @@ impl ClientGets {
         out
     }
 
-    fn locate(&mut self, client: Stream, digest: Digest, now: Duration, out: &mut Vec<GetOutput>) {
+    fn locate(
+        &mut self,
+        client: Stream,
+        (digest, authorisation): (Digest, Option<Authorisation>),
+        now: Duration,
+        out: &mut Vec<GetOutput>,
+    ) {
         let Some(members) = &self.members else {
             let detail = "nothing was ever put here, and no member of a committee is connected";
             return fail(Failed::new(client, Code::NoCommittee, detail), out);
@@ -130,10 +155,11 @@ impl ClientGets {
         }
         let awaited: BTreeSet<u16> = members.keys().copied().collect();
         let stream = self.numbers.next();
-        out.push(GetAction::AskHolders { stream, digest, members: awaited.clone() }.into());
+        out.push(GetAction::AskHolders { stream, digest, authorisation, members: awaited.clone() }.into());
         let waits_for_all = self.looked_up.replace(digest) == Some(digest);
         let (holders, deadline) = (BTreeMap::new(), now + LOCATE_DEADLINE);
-        self.lookup = Some(Lookup { client, stream, awaited, holders, deadline, waits_for_all });
+        let refusals = Vec::new();
+        self.lookup = Some(Lookup { client, stream, digest, awaited, holders, refusals, deadline, waits_for_all });
     }
 
     fn read(&mut self, read: Read, out: &mut Vec<GetOutput>) {
@@ -141,7 +167,20 @@ impl ClientGets {
             let detail = format!("expected at most {MAX_READS} unanswered reads");
             return out.push(GetOutput::Violation(Failed::new(Stream::LINK, Code::Unexpected, detail)));
         }
+        if self.located != Some(read.digest) {
+            let detail = "no lookup on this link has found this blob; look it up first";
+            return fail(Failed::new(read.stream, Code::NotFound, detail), out);
+        }
         self.waiting.push_back(read);
+    }
+
+    /// A member refused the lookup.
+    fn refused(&mut self, member: u16, failed: &Failed) {
+        if let Some(lookup) = self.lookup.as_mut().filter(|lookup| lookup.stream == failed.stream)
+            && lookup.awaited.remove(&member)
+        {
+            lookup.refusals.push(failed.clone());
+        }
     }
 
     /// Sends the oldest waiting read to its member.
@@ -205,8 +244,25 @@ impl ClientGets {
         let is_over = |lookup: &mut Lookup| lookup.awaited.is_empty() || now >= lookup.deadline;
         let Some(lookup) = self.lookup.take_if(is_over) else { return };
         out.push(GetAction::Release(lookup.stream).into());
+        if !lookup.holders.is_empty() {
+            self.located = Some(lookup.digest);
+        } else if let Some(refusal) = self.common_refusal(&lookup) {
+            return fail(Failed { stream: lookup.client, ..refusal }, out);
+        }
         let holders = lookup.holders.into_iter().map(|(member, length)| Holder { member, length }).collect();
         out.push(GetAnswer::Located(lookup.client, holders).into());
+    }
+}
+
+impl ClientGets {
+    /// Why more members than may be faulty refused a lookup, if they did.
+    fn common_refusal(&self, lookup: &Lookup) -> Option<Failed> {
+        let n = u16::try_from(self.members.as_ref().map_or(0, BTreeMap::len)).unwrap_or(u16::MAX);
+        let enough = usize::from(tolerated_faults(n)) + 1;
+        let has_code = |failed: &&Failed| failed.code == Code::NotAdmitted;
+        let mut refusals = lookup.refusals.iter().filter(has_code);
+        let first = refusals.next()?.clone();
+        (1 + refusals.count() >= enough).then_some(first)
     }
 }
 

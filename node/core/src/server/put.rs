@@ -49,6 +49,8 @@ pub struct PutPolicy {
     pub client_silence: Duration,
     /// How long a put waits for the members, in each phase.
     pub deadlines: Deadlines,
+    /// Whether each put must name a token, also while the log lets anyone put: strangers can reach this server.
+    pub needs_tokens: bool,
 }
 
 #[derive(Debug)]
@@ -169,6 +171,9 @@ impl ServerPut {
     fn claimed(&mut self, is_claimed: bool, context: &PutContext, out: &mut Vec<PutOutput>) {
         if !is_claimed {
             return self.fail(Failed::new(self.stream, Code::Busy, "the server takes no more puts for now"), out);
+        }
+        if self.policy.needs_tokens && self.request.authorisation.is_none() {
+            return self.fail(failures::no_token(self.stream), out);
         }
         if let Some(offer) = self.request.offer.filter(|offer| offer.is_expired(context.unix_seconds)) {
             return self.fail(failures::expired(self.stream, &offer), out);

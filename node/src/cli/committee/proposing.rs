@@ -174,7 +174,7 @@ async fn submit(
     let id = op.id(&committee.cluster());
     let bundle = client.submit(&op).await?;
     let shown = client.op(&bundle, id).await?;
-    let effect = effect_text(&shown.effect);
+    let effect = output::effect_text(&shown.effect);
     if effect != format!("proposed {}", change.id()) {
         return Err(Failure::new(effect).with_note(format_args!("The log decided so in block {}.", shown.height)));
     }
@@ -210,12 +210,6 @@ async fn submit(
         super::print(&chain);
     }
     Ok(0)
-}
-
-/// The effect of an op about members is text for people.
-fn effect_text(hex: &str) -> String {
-    let bytes = base16ct::lower::decode_vec(hex).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use vouch_node_core::replica::repair::RepairConfig;
 
 use crate::metrics::ReplicaCounters;
 use crate::notices::Notice;
+use crate::replica::admission::ReplicaAdmission;
 use crate::replica::clock_watch::ClockWatch;
 use crate::replica::context::{OwnIdentity, Reports, Storage};
 use crate::replica::founding::Foundings;
@@ -21,6 +22,7 @@ pub(in crate::replica) struct LinkContext {
     pub(in crate::replica) identity: Arc<OwnIdentity>,
     pub(in crate::replica) reports: Arc<Reports>,
     pub(in crate::replica) storage: Storage,
+    pub(in crate::replica) admission: Arc<ReplicaAdmission>,
     pub(in crate::replica) clock: Arc<ClockWatch>,
     pub(in crate::replica) foundings: Arc<Foundings>,
     pub(in crate::replica) votes: Arc<LastVotes>,

@@ -21,6 +21,7 @@ use vouch_node_core::replica::proposals::Proposal;
 use vouch_node_core::replica::repair::Learned;
 use vouch_node_core::replica::voting;
 
+use crate::replica::admission::ReplicaAdmission;
 use crate::replica::context::{OwnIdentity, Storage};
 use crate::replica::repair;
 use crate::store::{Confirmed, Journalled, Promise, Slice, StoreError};
@@ -41,6 +42,7 @@ pub(super) type Running = Pin<Box<dyn Future<Output = (u64, Done)> + Send>>;
 pub(super) struct Requests {
     pub(super) identity: Arc<OwnIdentity>,
     pub(super) storage: Storage,
+    pub(super) admission: Arc<ReplicaAdmission>,
     /// The server's node key.
     pub(super) server: NodeKey,
     /// The link's number in the repair queue.
@@ -125,7 +127,8 @@ impl Requests {
         let statement = if receipts.len() <= MAX_HASHED_HERE {
             voting::statement(&committee, issued_at, &receipts)
         } else {
-            let stating = self.storage.host.spawn_blocking(move || voting::statement(&committee, issued_at, &receipts));
+            let stated = receipts.clone();
+            let stating = self.storage.host.spawn_blocking(move || voting::statement(&committee, issued_at, &stated));
             match stating.await {
                 Ok(statement) => statement,
                 Err(error) => return Completion::Failed(Code::Storage, error.to_string()),
@@ -134,8 +137,12 @@ impl Requests {
         let Some(statement) = statement else {
             return Completion::Failed(Code::Unexpected, "a batch that is empty or too large".into());
         };
-        match self.storage.store.promise(&assignments, statement).await {
-            Ok(Promise::Journalled(statement)) => Completion::Promised(statement),
+        let counted = self.admission.counted(&receipts);
+        match self.storage.store.promise(&assignments, counted, statement).await {
+            Ok(Promise::Journalled(statement, usage)) => {
+                self.admission.voted(&receipts, usage);
+                Completion::Promised(statement)
+            }
             Ok(Promise::Lacking(lacking)) => Completion::Lacking(lacking),
             Err(error) => failed(error),
         }

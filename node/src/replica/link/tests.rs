@@ -116,10 +116,10 @@ async fn a_failed_list_request_does_not_end_a_put_with_the_same_stream_number() 
     let receipt = Receipt { salt: [0; 16], digest: Digest::of(&bytes), length: bytes.len() as u64, expires_at: NEVER };
     let failed = Failed::new(stream, Code::Busy, "one list at a time");
     for message in [
-        Message::Put { stream, offer: None, renew: false },
+        Message::Put { stream, offer: None, renew: false, authorisation: None },
         Message::Failed(failed.clone()),
         Message::Chunk { stream, offset: 0, parents: Vec::new(), bytes },
-        Message::PutEnd { stream, receipt },
+        Message::PutEnd { stream, receipt, authorisation: None },
     ] {
         link.send(message).await;
     }

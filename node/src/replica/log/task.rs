@@ -244,8 +244,13 @@ impl LogTask {
             (status.waiting, status.abstains) = (waiting, abstains(voting));
         });
         if self.log.tip.get() != Some(tip) {
-            let membership = core.applied().machine().membership();
-            self.log.membership.replace(Some(Arc::new(membership.clone())));
+            let machine = core.applied().machine();
+            // first, so that it is there once the members are
+            let access = self.log.access.get();
+            if access.is_none_or(|access| *access != *machine.access()) {
+                self.log.access.replace(Some(Arc::new(machine.access().clone())));
+            }
+            self.log.membership.replace(Some(Arc::new(machine.membership().clone())));
             self.log.tip.replace(Some(tip));
             self.choose_nodes();
         }

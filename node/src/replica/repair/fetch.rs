@@ -1,7 +1,11 @@
 //! Obtains one lacking blob: from this replica's disk, if only the index lost it, or from the other replicas.
 
+use std::sync::Arc;
+
 use thiserror::Error;
+use vouch_core::access::{Action, Authorisation};
 use vouch_core::chain::CommitteeChain;
+use vouch_core::digest::Digest;
 use vouch_core::placement::{Assignment, Placement};
 use vouch_core::session::{GetRequest, SessionError};
 use vouch_node_core::replica::assigned_blob::AssignedBlob;
@@ -10,8 +14,23 @@ use vouch_node_core::replica::repair::BlobSource;
 use crate::client::{ClientError, Download, DownloadEvent};
 use crate::host::Host;
 use crate::link::{self, LinkError};
-use crate::replica::context::Storage;
+use crate::replica::admission::ReplicaAdmission;
+use crate::replica::context::{OwnIdentity, Storage};
 use crate::store::{MAX_SMALL, PrivateUpload, StoreError};
+
+/// What authorises this replica to read.
+pub(in crate::replica) struct Reader {
+    pub(in crate::replica) identity: Arc<OwnIdentity>,
+    pub(in crate::replica) admission: Arc<ReplicaAdmission>,
+}
+
+impl Reader {
+    /// This replica's authorisation, if readers need one. Otherwise there is none: a server of a release without tokens would not take it.
+    fn authorise(&self, chain: &CommitteeChain, digest: &Digest, now: u64) -> Option<Authorisation> {
+        let sign = || Authorisation::by(&self.identity.keys.node, &chain.cluster(), Action::Read(digest), now);
+        self.admission.reads_need_tokens().then(sign)
+    }
+}
 
 /// Why one blob was not fetched.
 #[derive(Debug, Error)]
@@ -34,6 +53,7 @@ impl FetchError {
 /// Obtains what this replica must hold of a blob; if it must be fetched, over a separate link to the server at `address`.
 pub(super) async fn fetch(
     storage: &Storage,
+    reader: &Reader,
     address: &str,
     chain: &CommitteeChain,
     AssignedBlob { certificate, assignment }: AssignedBlob,
@@ -46,7 +66,7 @@ pub(super) async fn fetch(
     } else {
         match certificate.claim.receipt.placement() {
             // Every other holder has the same bytes.
-            Placement::Copies => download(storage, address, chain, &assignment).await?,
+            Placement::Copies => download(storage, reader, address, chain, &assignment).await?,
         }
         BlobSource::Others
     };
@@ -57,6 +77,7 @@ pub(super) async fn fetch(
 /// Gets a blob whose bytes are assigned to this replica, as a client does, and stores it as a put does.
 async fn download(
     storage: &Storage,
+    reader: &Reader,
     address: &str,
     chain: &CommitteeChain,
     assignment: &Assignment,
@@ -69,7 +90,8 @@ async fn download(
         nonce: storage.host.random(),
     };
     let link = link::dial(&storage.host, address).await?;
-    let mut download = Download::begin(&storage.host, link, request, Some(chain.clone())).await;
+    let authorisation = reader.authorise(chain, &assignment.digest, storage.host.unix_seconds());
+    let mut download = Download::begin(&storage.host, link, request, Some(chain.clone()), authorisation).await;
     if assignment.length > MAX_SMALL {
         return store_large(storage, download, assignment).await;
     }

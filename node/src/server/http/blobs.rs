@@ -6,19 +6,21 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
+use vouch_core::access::TokenSecret;
 use vouch_core::bundle::{Bundle, BundleType};
 use vouch_core::digest::Digest;
 use vouch_core::message::Code;
 use vouch_core::session::{ByteRange, WantedBytes};
 use vouch_core::slice::MEDIA_TYPE;
 
+use super::bearer;
 use super::blob_context::{BlobContext, digest};
 use super::caller::Caller;
 use super::download::{self, Begun, Form};
 use super::encoded_bundle::EncodedBundle;
 use super::get::HttpGet;
 use super::problem::Problem;
-use super::put;
+use super::put::{self, WantedPut};
 use super::ranges;
 use super::reply::{self, Body};
 use super::upload;
@@ -45,8 +47,9 @@ pub(super) async fn get(
         return Ok(reply::not_modified(described(reply::empty(StatusCode::OK), digest, &tag, caller)));
     }
     let range = ranges::of_header(request, &tag);
+    let token = bearer::token(request.headers())?;
     let form = if request.method() == Method::HEAD { Form::Length } else { Form::Bytes };
-    let begun = begin(context, digest, range, form, connection).await?;
+    let begun = begin(context, (digest, token), range, form, connection).await?;
     let (length, part) = (begun.length, begun.range.clone());
     let mut response = described(body(begun, form), digest, &tag, caller);
     let headers = response.headers_mut();
@@ -73,7 +76,8 @@ pub(super) async fn slice(
     let digest = digest(name)?;
     let range = ranges::of_query(request.uri().query().unwrap_or_default())?;
     let form = if request.method() == Method::HEAD { Form::Length } else { Form::Slices };
-    let begun = begin(context, digest, range, form, connection).await?;
+    let token = bearer::token(request.headers())?;
+    let begun = begin(context, (digest, token), range, form, connection).await?;
     let mut response = body(begun, form);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
@@ -83,7 +87,7 @@ pub(super) async fn slice(
 
 async fn begin(
     context: &BlobContext,
-    digest: Digest,
+    (digest, token): (Digest, Option<TokenSecret>),
     range: Option<ByteRange>,
     form: Form,
     connection: &Arc<Connection>,
@@ -95,7 +99,7 @@ async fn begin(
     let length = known.map(|certificate| certificate.claim.receipt.length);
     // The last byte proves the length.
     let range = if form == Form::Length { Some(ByteRange::Last(1)) } else { range };
-    let get = HttpGet::begin(context, connection.clone(), WantedBytes { digest, length, range });
+    let get = HttpGet::begin(context, connection.clone(), WantedBytes { digest, length, range }, token.as_ref());
     Ok(Box::pin(download::begin(context.reports.clone(), digest, get, form, permit)).await?)
 }
 
@@ -137,7 +141,8 @@ pub(super) async fn put(
     if request.headers().contains_key(header::CONTENT_RANGE) {
         return Err(Problem::bad_request("a blob is put whole; expected no Content-Range"));
     }
-    let certificate = put::put(service.clone(), connection.clone(), body, expires_at).await?;
+    let wanted = WantedPut { expires_at, token: bearer::token(request.headers())? };
+    let certificate = put::put(service.clone(), connection.clone(), body, wanted).await?;
     let chain = service.members.chain().ok_or_else(|| Problem::internal("a certificate without a committee"))?;
     let location = format!("/v1/blobs/{}", certificate.claim.receipt.digest.to_hex());
     let encode = move || Bundle::new(&certificate, &chain).to_json();

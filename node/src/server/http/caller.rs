@@ -78,7 +78,7 @@ impl Caller {
         headers.insert(header::ALLOW, HeaderValue::from_static(methods));
         if matches!(self, Self::Allowed(_)) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
-            let sent = HeaderValue::from_static("Content-Type, If-None-Match, Range, If-Range");
+            let sent = HeaderValue::from_static("Authorization, Content-Type, If-None-Match, Range, If-Range");
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, sent);
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE);
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::time::Interval;
+use vouch_core::access::{Action, TokenSecret};
 use vouch_core::message::Message;
 use vouch_core::session::{GetEvent, OneGet, ProgressWatch, SessionError, WantedBytes};
 use vouch_node_core::server::health::Fault;
@@ -48,11 +49,21 @@ pub(super) struct HttpGet {
 
 impl HttpGet {
     /// Begins with a lookup of the blob's holders.
-    pub(super) fn begin(context: &BlobContext, connection: Arc<Connection>, wanted: WantedBytes) -> Self {
+    pub(super) fn begin(
+        context: &BlobContext,
+        connection: Arc<Connection>,
+        wanted: WantedBytes,
+        token: Option<&TokenSecret>,
+    ) -> Self {
         let BlobContext { core, gets, .. } = context.clone();
         let (host, snapshot) = (gets.host.clone(), gets.members.follow());
         let (mailbox, replies) = reply_routing::mailbox(core.replicas());
-        let mut get = Box::new(OneGet::new(wanted, gets.members.chain()));
+        let chain = gets.members.chain();
+        let mut get = Box::new(OneGet::new(wanted, chain.clone()));
+        if let Some((token, chain)) = token.zip(chain) {
+            let now = host.unix_seconds();
+            get.authorise(|digest| Some(token.authorise(&chain.cluster(), Action::Read(digest), now)));
+        }
         let read_last = core.state().health().read_last(host.monotonic());
         get.try_last(read_last);
         let first = get.begin();
@@ -127,7 +138,7 @@ impl HttpGet {
 
     fn ask(&mut self, message: Message) {
         match message {
-            Message::Locate { stream, digest } => self.performer.locate(stream, digest),
+            Message::Locate { stream, digest, authorisation } => self.performer.locate(stream, digest, authorisation),
             Message::Read(read) => {
                 // A read from another member means that the last one has failed.
                 let given_up = self.reading.replace(read.member).filter(|last| *last != read.member);

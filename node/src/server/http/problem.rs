@@ -100,6 +100,7 @@ impl Problem {
 fn status(failed: &Failed) -> StatusCode {
     match failed.code {
         Code::NotFound => StatusCode::NOT_FOUND,
+        Code::NotAdmitted => StatusCode::FORBIDDEN,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::Expired => StatusCode::BAD_REQUEST,
         Code::Busy
@@ -117,7 +118,6 @@ fn status(failed: &Failed) -> StatusCode {
         | Code::Version
         | Code::AnotherCluster
         | Code::NotAuthenticated
-        | Code::NotAdmitted
         | Code::Unexpected
         | Code::DigestDiffers
         | Code::LengthDiffers

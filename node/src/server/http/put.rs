@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use vouch_core::access::{Action, Authorisation, TokenSecret};
 use vouch_core::certificate::Certificate;
 use vouch_core::digest::Hasher;
 use vouch_core::message::{Code, Message, PayloadFrame, Stream};
@@ -26,17 +27,26 @@ use crate::server::reply_routing::{self, Reply};
 /// A piece of at least this many bytes is hashed on a blocking thread: otherwise it would delay other requests.
 const HASHED_ELSEWHERE: usize = 16 << 10;
 
+/// What the request asks for, besides its body.
+#[derive(Debug, Clone)]
+pub(super) struct WantedPut {
+    /// As in [`Receipt::expires_at`].
+    pub(super) expires_at: u64,
+    /// The token that the request names.
+    pub(super) token: Option<TokenSecret>,
+}
+
 /// Puts a body. Dropping the future cancels the put.
 pub(super) async fn put(
     service: Arc<PutService>,
     connection: Arc<Connection>,
     body: upload::Start,
-    expires_at: u64,
+    wanted: WantedPut,
 ) -> Result<Box<Certificate>, Problem> {
     let (done, result) = oneshot::channel();
     // In a task of its own: if the request is dropped, the put must still be cancelled at the replicas.
     let host = service.host.clone();
-    host.spawn(Box::pin(run(service, connection, body, expires_at, done)));
+    host.spawn(Box::pin(run(service, connection, body, wanted, done)));
     result.await.unwrap_or_else(|_| Err(Problem::internal("the put was given up")))
 }
 
@@ -52,13 +62,13 @@ async fn run(
     service: Arc<PutService>,
     connection: Arc<Connection>,
     body: upload::Start,
-    expires_at: u64,
+    wanted: WantedPut,
     mut done: oneshot::Sender<Result<Box<Certificate>, Problem>>,
 ) {
     let (mut next, began) = (Attempt::Body(body), service.host.monotonic());
     let outcome = loop {
         // A new committee is no reason to fail if the body is not in between.
-        match attempt(&service, &connection, next, expires_at, &mut done).await {
+        match attempt(&service, &connection, next, &wanted, &mut done).await {
             Ok(outcome) => break outcome,
             Err(again) => next = again,
         }
@@ -82,7 +92,7 @@ async fn attempt(
     service: &Arc<PutService>,
     connection: &Arc<Connection>,
     attempt: Attempt,
-    expires_at: u64,
+    wanted: &WantedPut,
     done: &mut oneshot::Sender<Result<Box<Certificate>, Problem>>,
 ) -> Result<Option<Result<Box<Certificate>, Problem>>, Attempt> {
     let (replies_to, mut replies) = reply_routing::mailbox(service.core.replicas());
@@ -94,7 +104,9 @@ async fn attempt(
         Attempt::Body(body) => (Flow::Waiting(body), None),
         Attempt::Sent(receipt) => (Flow::Ended, Some(receipt)),
     };
-    let (request, stream) = (PutRequest { offer: sent, renew: false, whole: None }, service.members.numbers().next());
+    let authorisation = authorise(service, wanted, sent.as_ref().map_or(Action::Send, Action::Store));
+    let request = PutRequest { offer: sent, renew: false, authorisation, whole: None };
+    let stream = service.members.numbers().next();
     let mut put = BodyPut {
         put: ServerPut::new(stream, request, service.policy),
         stream,
@@ -102,7 +114,7 @@ async fn attempt(
         body,
         sent,
         hasher: Hasher::new(),
-        expires_at,
+        wanted: wanted.clone(),
         service: service.clone(),
         reported: BTreeSet::new(),
         watch: ProgressWatch::default(),
@@ -189,12 +201,18 @@ struct BodyPut {
     sent: Option<Receipt>,
     /// Hashes the received pieces.
     hasher: Hasher,
-    expires_at: u64,
+    wanted: WantedPut,
     service: Arc<PutService>,
     /// The stages reported so far, by member: a repeated report is not progress.
     reported: BTreeSet<(u16, u8)>,
     watch: ProgressWatch,
     outcome: Option<Result<Box<Certificate>, Problem>>,
+}
+
+/// Signs in the place of the token's holder. Before there is a committee, no token counts.
+fn authorise(service: &PutService, wanted: &WantedPut, action: Action<'_>) -> Option<Authorisation> {
+    let (token, chain) = wanted.token.as_ref().zip(service.members.chain())?;
+    Some(token.authorise(&chain.cluster(), action, service.host.unix_seconds()))
 }
 
 impl BodyPut {
@@ -216,7 +234,8 @@ impl BodyPut {
                     PutOutput::Answer(PutAnswer::Ready(offset))
                         if self.sent.is_some_and(|receipt| offset == receipt.length) =>
                     {
-                        inputs.extend(self.sent.map(PutInput::End));
+                        // It was offered, and authorised then.
+                        inputs.extend(self.sent.map(|receipt| PutInput::End(receipt, None)));
                     }
                     PutOutput::Answer(answer) => self.answer(answer),
                     PutOutput::Action(action) => inputs.extend(self.performer.perform(action).await),
@@ -300,10 +319,11 @@ impl BodyPut {
             None => {
                 self.body = Flow::Ended;
                 let (salt, digest, length) = (self.service.host.random(), self.hasher.digest(), self.hasher.length());
-                let expires_at = self.expires_at;
+                let expires_at = self.wanted.expires_at;
                 let receipt = Receipt { salt, digest, length, expires_at };
                 self.sent = Some(receipt);
-                self.drive(PutInput::End(receipt)).await;
+                let authorisation = authorise(&self.service, &self.wanted, Action::Store(&receipt));
+                self.drive(PutInput::End(receipt, authorisation)).await;
             }
         }
         Ok(())

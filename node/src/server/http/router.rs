@@ -44,6 +44,7 @@ enum Resource<'a> {
     LogBlock(&'a str),
     LogSeal(&'a str),
     Cluster,
+    Access,
     Health,
     Readiness,
     /// A file of the page, or an unknown path.
@@ -58,6 +59,7 @@ impl<'a> Resource<'a> {
             link::PATH => Self::Link,
             "/v1/blobs" | "/v1/blobs/" => Self::Blobs,
             "/v1/cluster" => Self::Cluster,
+            "/v1/access" => Self::Access,
             "/v1/log/head" => Self::LogHead,
             "/v1/log/ops" => Self::LogOps,
             "/healthz" => Self::Health,
@@ -83,6 +85,7 @@ impl<'a> Resource<'a> {
             Self::Slice(_)
             | Self::Certificate(_)
             | Self::Cluster
+            | Self::Access
             | Self::LogHead
             | Self::LogOp(_)
             | Self::LogBlock(_)
@@ -168,6 +171,7 @@ async fn route(
             Box::pin(log::submit(&context.log, query(&request), body, &connection)).await
         }
         Resource::Cluster if is_read => Ok(context.cluster.describe()),
+        Resource::Access if is_read => Ok(context.cluster.describe_access()),
         Resource::Health if is_read => Ok(reply::text(StatusCode::OK, "ok\n")),
         Resource::Readiness if is_read => context.cluster.readiness(request.headers()),
         Resource::Page if is_read || page::has(page::FILES, &path) => match is_read {
@@ -203,6 +207,7 @@ mod tests {
             ("/v1/blobs//slice", Resource::Page),
             ("/v1/certificates/abc", Resource::Certificate("abc")),
             ("/v1/cluster", Resource::Cluster),
+            ("/v1/access", Resource::Access),
             ("/v1/log/head", Resource::LogHead),
             ("/v1/log/ops", Resource::LogOps),
             ("/v1/log/ops/abc", Resource::LogOp("abc")),

@@ -5,11 +5,12 @@ use redb::{ReadableTable, WriteTransaction};
 use vouch_core::digest::Digest;
 use vouch_core::placement::Assignment;
 use vouch_core::receipt::NEVER;
+use vouch_node_core::access::{Counted, Usage};
 
 use super::database::Change;
 use super::entries::{BLOBS, BYTES, EXPIRY, Entry, EntryRow};
 use super::journal::{self, JournalEntry};
-use super::{damaged, partials, totals};
+use super::{damaged, partials, tokens, totals};
 use crate::durable::Changes;
 
 /// A blob to enter. Without bytes, its files are durable.
@@ -41,15 +42,28 @@ pub(in super::super) fn record<G: Send + 'static>(new: NewBlob, guard: G) -> imp
     }
 }
 
-/// Prolongs the duties of assignments and enters a statement in the journal. If some blobs are not stored or have another length,
-/// changes nothing and returns the indices of their assignments.
-pub(in super::super) fn keep(assignments: &[Assignment], entry: Option<JournalEntry>) -> impl Change<Vec<u16>> + use<> {
+/// What [`keep`] did.
+#[derive(Debug)]
+pub(in super::super) enum Kept {
+    /// Everything is recorded. The totals of the tokens.
+    All(Vec<Usage>),
+    /// The indices of the assignments whose blobs are not stored or have another length. Nothing was changed.
+    Lacking(Vec<u16>),
+}
+
+/// Prolongs the duties of assignments, counts for tokens, and enters a statement in the journal. If some blobs are not stored or have
+/// another length, changes nothing.
+pub(in super::super) fn keep(
+    assignments: &[Assignment],
+    counted: Vec<Counted>,
+    entry: Option<JournalEntry>,
+) -> impl Change<Kept> + use<> {
     let assignments = assignments.to_vec();
     move |transaction: &WriteTransaction| {
         let mut blobs = transaction.open_table(BLOBS)?;
         let lacking = lacking(&blobs, &assignments)?;
         if !lacking.is_empty() {
-            return Ok((lacking, Changes::None));
+            return Ok((Kept::Lacking(lacking), Changes::None));
         }
         let mut changes = Changes::None;
         let mut expiry = transaction.open_table(EXPIRY)?;
@@ -59,7 +73,8 @@ pub(in super::super) fn keep(assignments: &[Assignment], entry: Option<JournalEn
         if let Some(entry) = entry {
             changes = changes.and(journal::enter(transaction, &entry)?);
         }
-        Ok((lacking, changes))
+        let (usage, counting) = tokens::count(transaction, &counted)?;
+        Ok((Kept::All(usage), changes.and(counting)))
     }
 }
 

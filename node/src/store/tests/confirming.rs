@@ -117,8 +117,8 @@ pub(super) async fn vote(store: &Store, kind: Vote, bytes: &[u8]) -> Result<bool
     if !confirmed.lacking.is_empty() {
         return Ok(false);
     }
-    let promise = store.promise(&[wanted], voted(kind, bytes)).await?;
-    Ok(matches!(promise, Promise::Journalled(_)))
+    let promise = store.promise(&[wanted], Vec::new(), voted(kind, bytes)).await?;
+    Ok(matches!(promise, Promise::Journalled(..)))
 }
 
 /// The `issued_at` of the statements of [`vote`].

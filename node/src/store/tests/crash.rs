@@ -85,8 +85,8 @@ async fn script(store: &Store, blobs: &Blobs) -> Promises {
     let assignments: Vec<Assignment> = blobs.lasting().into_iter().map(|bytes| assignment(bytes, UNTIL)).collect();
     for (issued_at, batch) in [(3, &assignments[..1]), (4, &assignments)] {
         let statement = statement(issued_at, batch);
-        let outcome = store.promise(batch, statement).await;
-        if let Some(Promise::Journalled(_)) = promises.note(outcome) {
+        let outcome = store.promise(batch, Vec::new(), statement).await;
+        if let Some(Promise::Journalled(..)) = promises.note(outcome) {
             promises.kept.extend(batch.iter().map(|assignment| (assignment.digest, assignment.expires_at)));
             promises.signed.push((issued_at, statement.id()));
         }

@@ -10,7 +10,7 @@ use vouch_core::placement::Assignment;
 use super::partial_owner::PartialOwner;
 use crate::store::StoreError;
 use crate::store::checked_index::CheckedIndex;
-use crate::store::index::{self, NewBlob};
+use crate::store::index::{self, Kept, NewBlob};
 use crate::store::large_blobs::PublishedBlob;
 use crate::store::space::Reservation;
 use crate::store::verified::Version;
@@ -50,9 +50,9 @@ impl Complete {
     pub(super) async fn commit(self, index: &Arc<CheckedIndex>, now: u64) -> Result<Stored, StoreError> {
         let Self { assignment, blob } = self;
         match blob {
-            CompleteBlob::AlreadyStored => match index.change(index::keep(&[assignment], None)).await?.is_empty() {
-                true => Ok(Stored { assignment, blob }),
-                false => Err(StoreError::NotHeld { digest: assignment.digest }),
+            CompleteBlob::AlreadyStored => match index.change(index::keep(&[assignment], Vec::new(), None)).await? {
+                Kept::All(_) => Ok(Stored { assignment, blob }),
+                Kept::Lacking(_) => Err(StoreError::NotHeld { digest: assignment.digest }),
             },
             blob => Self::commit_with(move || Ok(Self { assignment, blob }), index, now).await,
         }

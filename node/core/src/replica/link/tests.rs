@@ -276,7 +276,7 @@ fn requests_are_answered_even_if_the_disk_fails() {
         (Completion::Length(None), Vec::new()),
         (disk_failed(), Vec::new()),
     ] {
-        let (number, asked) = request(world.receive(Message::Locate { stream, digest }));
+        let (number, asked) = request(world.receive(Message::Locate { stream, digest, authorisation: None }));
         assert!(matches!(asked, Request::Length(of) if of == digest));
         let last = world.done(number, completion).pop();
         assert!(
@@ -365,7 +365,8 @@ fn every_message_of_a_put_reaches_its_worker() {
         Some(Output::Incoming(id, task)) => (id, task),
         other => panic!("{other:?}"),
     };
-    let (id, opening) = task(world.receive(Message::Put { stream, offer: Some(receipt()), renew: false }));
+    let (id, opening) =
+        task(world.receive(Message::Put { stream, offer: Some(receipt()), renew: false, authorisation: None }));
     assert_eq!(opening, IncomingTask::Open(Some(assignment())));
     let opened = IncomingResult::Opened { offset: 0, damage: Some("a byte".into()) };
     let outputs = world.handle(Input::Incoming(id, opened));
@@ -387,19 +388,24 @@ fn every_message_of_a_put_reaches_its_worker() {
         &outputs[outputs.len() - 2..],
         [Output::Report(Event::Refused(_)), Output::Send(Message::Failed(failed))] if failed.stream == stream
     ));
-    let (_, whole) =
-        task(world.receive(Message::Blob { stream, receipt: receipt(), bytes: bytes.clone(), renew: false }));
+    let (_, whole) = task(world.receive(Message::Blob {
+        stream,
+        receipt: receipt(),
+        bytes: bytes.clone(),
+        renew: false,
+        authorisation: None,
+    }));
     assert_eq!(whole, IncomingTask::Whole(assignment(), bytes));
-    let (ended, _) = task(world.receive(Message::Put { stream, offer: None, renew: false }));
+    let (ended, _) = task(world.receive(Message::Put { stream, offer: None, renew: false, authorisation: None }));
     assert_eq!(
-        task(world.receive(Message::PutEnd { stream, receipt: receipt() })).1,
+        task(world.receive(Message::PutEnd { stream, receipt: receipt(), authorisation: None })).1,
         IncomingTask::Finish(assignment())
     );
-    let (cancelled, _) = task(world.receive(Message::Put { stream, offer: None, renew: false }));
+    let (cancelled, _) = task(world.receive(Message::Put { stream, offer: None, renew: false, authorisation: None }));
     assert_ne!(ended, cancelled);
     let cancel = Message::Cancel { stream, keep: false };
     assert_eq!(task(world.receive(cancel)), (cancelled, IncomingTask::PutAway { keep: false }));
-    let (open, _) = task(world.receive(Message::Put { stream, offer: None, renew: false }));
+    let (open, _) = task(world.receive(Message::Put { stream, offer: None, renew: false, authorisation: None }));
     assert_eq!(world.link.close(), [(open, IncomingTask::PutAway { keep: true })]);
     let status = Message::ReplicaStatus { status: ReplicaStatus::Waiting, detail: "two more".into() };
     assert!(

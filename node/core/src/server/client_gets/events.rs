@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use vouch_core::access::Authorisation;
 use vouch_core::digest::Digest;
 use vouch_core::message::{Failed, Holder, Message, Read, Stream};
 
@@ -11,7 +12,7 @@ use crate::server::health::LinkId;
 #[derive(Debug)]
 pub enum GetInput {
     /// The client sent a lookup for a blob.
-    Locate(Stream, Digest),
+    Locate(Stream, Digest, Option<Authorisation>),
     /// Completes [`GetAction::AskHolders`]: the members whose queues had room for the request.
     Asked(Stream, BTreeSet<u16>),
     /// The client sent a read.
@@ -36,7 +37,7 @@ pub enum GetInput {
         /// The server's number of the read.
         stream: Stream,
     },
-    /// A member refused a read, under the server's number.
+    /// A member refused a lookup or a read, under the server's number.
     Refused(u16, Failed),
     /// Members have connected or disconnected. The connected ones; `None` before there is a committee.
     Connected(Option<BTreeMap<u16, LinkId>>),
@@ -101,6 +102,8 @@ pub enum GetAction {
         stream: Stream,
         /// The blob's digest.
         digest: Digest,
+        /// By the holder of a token, or by a member. The replicas check it.
+        authorisation: Option<Authorisation>,
         /// The members to ask.
         members: BTreeSet<u16>,
     },

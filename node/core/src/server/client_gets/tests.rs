@@ -75,7 +75,7 @@ impl GetWorld {
 
     /// The client sends a lookup, and all members are asked. Returns the server's number of it.
     fn locate(&mut self) -> Stream {
-        let out = self.handle(GetInput::Locate(CLIENT, digest()));
+        let out = self.handle(GetInput::Locate(CLIENT, digest(), None));
         let [GetOutput::Action(GetAction::AskHolders { stream, members, .. })] = &out[..] else { panic!("{out:?}") };
         self.handle(GetInput::Asked(*stream, members.clone()));
         *stream
@@ -144,7 +144,7 @@ fn a_second_lookup_of_the_same_blob_waits_for_every_member() {
     assert!(world.wait(LOCATE_DEADLINE - MS).is_empty());
     assert_eq!(located(&world.wait(MS)), Some(vec![2]));
     // a lookup of another blob does not
-    let out = world.handle(GetInput::Locate(CLIENT, Digest::of(b"another")));
+    let out = world.handle(GetInput::Locate(CLIENT, Digest::of(b"another"), None));
     let [GetOutput::Action(GetAction::AskHolders { stream, .. })] = out[..] else { panic!("{out:?}") };
     world.holds(0, stream, Some(7));
     assert_eq!(located(&world.wait(LOCATE_GRACE)), Some(vec![0]));
@@ -153,7 +153,7 @@ fn a_second_lookup_of_the_same_blob_waits_for_every_member() {
 #[test]
 fn only_first_answers_of_asked_members_count() {
     let mut world = GetWorld::new();
-    world.handle(GetInput::Locate(CLIENT, digest()));
+    world.handle(GetInput::Locate(CLIENT, digest(), None));
     // member 1 was not asked: its queue was full
     assert!(world.handle(GetInput::Asked(FIRST, [0, 2].into())).is_empty());
     world.holds(1, FIRST, Some(9));
@@ -162,7 +162,7 @@ fn only_first_answers_of_asked_members_count() {
     world.holds(0, FIRST, Some(9));
     assert_eq!(located(&world.handle(GetInput::Connected(links([0, 1])))), Some(vec![]), "member 2 has disconnected");
     let mut nobody = GetWorld::new();
-    nobody.handle(GetInput::Locate(CLIENT, digest()));
+    nobody.handle(GetInput::Locate(CLIENT, digest(), None));
     assert_eq!(located(&nobody.handle(GetInput::Asked(FIRST, BTreeSet::new()))), Some(vec![]));
 }
 

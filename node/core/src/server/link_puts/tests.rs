@@ -20,6 +20,7 @@ const POLICY: PutPolicy = PutPolicy {
     quorum_wait: Duration::from_secs(3),
     client_silence: LONG,
     deadlines: Deadlines { storing: LONG, voting: LONG },
+    needs_tokens: false,
 };
 
 fn receipt(length: u64) -> Receipt {
@@ -27,7 +28,7 @@ fn receipt(length: u64) -> Receipt {
 }
 
 fn stream_put() -> PutRequest {
-    PutRequest { offer: None, renew: false, whole: None }
+    PutRequest { offer: None, renew: false, authorisation: None, whole: None }
 }
 
 struct LinkPutsWorld {
@@ -104,7 +105,7 @@ impl LinkPutsWorld {
                 self.context.now += self.forwarding;
                 Some(PutInput::Forwarded(Forwarded::default()))
             }
-            PutAction::ForwardPut { .. } | PutAction::ForwardEnd(_) => Some(PutInput::Forwarded(Forwarded::default())),
+            PutAction::ForwardPut { .. } | PutAction::ForwardEnd(..) => Some(PutInput::Forwarded(Forwarded::default())),
             _ => None,
         }
     }
@@ -189,7 +190,7 @@ fn messages_are_ignored_for_ended_puts_and_refused_for_unknown_ones() {
     let mut world = LinkPutsWorld::with([7]);
     world.chunk(8, 0, 1);
     assert_eq!(world.violation(), Some(Code::Unexpected));
-    world.handle(LinkPutsInput::OfClient(Stream(8), PutInput::End(receipt(1))));
+    world.handle(LinkPutsInput::OfClient(Stream(8), PutInput::End(receipt(1), None)));
     assert_eq!(world.violation(), Some(Code::Unexpected));
     world.handle(LinkPutsInput::OfClient(Stream(7), PutInput::GiveUp { keep: true }));
     for client in 1000..1000 + u32::try_from(REMEMBERED).unwrap() - 1 {
@@ -221,7 +222,10 @@ fn a_cancelled_put_ends_at_the_members_then_at_the_client() {
 #[test]
 fn only_chunks_of_an_offered_blob_have_proofs() {
     let mut world = LinkPutsWorld::with([7]);
-    world.handle(LinkPutsInput::Begin(Stream(8), PutRequest { offer: Some(receipt(4)), renew: false, whole: None }));
+    world.handle(LinkPutsInput::Begin(
+        Stream(8),
+        PutRequest { offer: Some(receipt(4)), renew: false, authorisation: None, whole: None },
+    ));
     world.handle(LinkPutsInput::OfServer(Stream(101), PutInput::Ready(0, 0)));
     world.handle(LinkPutsInput::Chunk { client: Stream(8), offset: 0, length: 4, parents: 2 });
     assert_eq!((world.violation(), world.failures()), (None, vec![]));
@@ -269,7 +273,7 @@ fn the_puts_of_a_link_share_the_rate() {
     world.wait(RATE.window);
     assert_eq!(world.failures(), [(8, Code::TimedOut)]);
     // a put that owes no bytes has no share
-    world.handle(LinkPutsInput::OfClient(Stream(9), PutInput::End(receipt(10_000))));
+    world.handle(LinkPutsInput::OfClient(Stream(9), PutInput::End(receipt(10_000), None)));
     world.chunk(7, 10_000, 10_000);
     world.wait(RATE.window);
     assert_eq!(world.failures(), [(7, Code::TimedOut)]);
@@ -290,7 +294,7 @@ fn the_rate_does_not_count_while_members_have_no_room() {
 #[test]
 fn the_window_begins_with_ready() {
     let mut world = LinkPutsWorld::with([7]);
-    let offered = PutRequest { offer: Some(receipt(1 << 20)), renew: false, whole: None };
+    let offered = PutRequest { offer: Some(receipt(1 << 20)), renew: false, authorisation: None, whole: None };
     world.handle(LinkPutsInput::Begin(Stream(8), offered));
     // time for which the link was blocked before does not count either
     world.forwarding = 2 * RATE.window;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use vouch_core::access::Authorisation;
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::Committee;
 use vouch_core::message::{Code, Failed, Message, Stage};
@@ -20,6 +21,8 @@ pub struct PutRequest {
     pub offer: Option<Receipt>,
     /// The client asks for a new certificate, even if an earlier one promises as much.
     pub renew: bool,
+    /// By the holder of a token. The replicas check it.
+    pub authorisation: Option<Authorisation>,
     /// The number of bytes in the same message, if it has all bytes of the blob.
     pub whole: Option<u64>,
 }
@@ -67,7 +70,7 @@ pub enum PutInput {
         length: u64,
     },
     /// The client has declared the end of the bytes.
-    End(Receipt),
+    End(Receipt, Option<Authorisation>),
     /// A member's resume offset for the offered blob.
     Ready(u16, u64),
     /// A member has stored the blob.
@@ -175,11 +178,13 @@ pub enum PutAction {
         offer: Option<Receipt>,
         /// The client asks for a new certificate.
         renew: bool,
+        /// By the holder of a token.
+        authorisation: Option<Authorisation>,
     },
     /// Forward the client's message with bytes: its placement says to which members. Completed by [`PutInput::Forwarded`].
     ForwardBytes(Placement),
     /// Send the end of the bytes to the members. Completed by [`PutInput::Forwarded`].
-    ForwardEnd(Receipt),
+    ForwardEnd(Receipt, Option<Authorisation>),
     /// Send nothing more to this member.
     Drop(u16),
     /// Tell this member that the put continues without it, with the reason.

@@ -78,6 +78,12 @@ pub fn too_few_stay(committee: &Committee, stream: Stream, missing: Vec<u16>) ->
 }
 
 /// The failure of a put that expires before it can be certified.
+/// The server takes no put without a token.
+pub(super) fn no_token(stream: Stream) -> Failed {
+    let detail = "this server takes puts only from holders of tokens; name one with --token-file. Its operator makes one with `vouch token new`";
+    Failed::new(stream, Code::NotAdmitted, detail)
+}
+
 pub(super) fn expired(stream: Stream, receipt: &Receipt) -> Failed {
     let detail = format!("expected an expiry in the future, got {}", receipt.expires_at);
     Failed::new(stream, Code::Expired, detail)

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use vouch_core::access::Authorisation;
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::Committee;
 use vouch_core::message::{Code, Failed, Stage, Stream};
@@ -122,7 +123,7 @@ impl RunningPut {
     pub(super) fn begin(&mut self, context: &PutContext, out: &mut Vec<PutOutput>) {
         out.push(PutAction::Open { members: self.links.keys().copied().collect(), quorum: self.quorum() }.into());
         match self.request {
-            PutRequest { offer: Some(offer), renew: false, whole: None } => {
+            PutRequest { offer: Some(offer), renew: false, whole: None, .. } => {
                 out.push(PutAction::FindEarlier(offer).into());
             }
             _ => self.forward_to_members(context, out),
@@ -138,7 +139,9 @@ impl RunningPut {
                     out.push(PutAction::ForwardBytes(self.request.placement()).into());
                 }
             }
-            PutRequest { offer, renew, .. } => out.push(PutAction::ForwardPut { offer, renew }.into()),
+            PutRequest { offer, renew, authorisation, .. } => {
+                out.push(PutAction::ForwardPut { offer, renew, authorisation }.into());
+            }
         }
     }
 
@@ -183,7 +186,7 @@ impl RunningPut {
             PutInput::Forwarded(Forwarded { gone, too_slow }) => self.forwarded(gone, too_slow, now, out),
             PutInput::Ready(member, offset) => self.ready(member, offset, out),
             PutInput::Chunk { offset, length } => self.chunk(offset, length, out),
-            PutInput::End(receipt) => self.end(receipt, context, out),
+            PutInput::End(receipt, authorisation) => self.end(receipt, authorisation, context, out),
             PutInput::Stored(member) => self.stored(member, context, out),
             PutInput::Failed(member, failed) => {
                 out.push(PutAction::Drop(member).into());
@@ -258,7 +261,13 @@ impl RunningPut {
         }
     }
 
-    fn end(&mut self, receipt: Receipt, context: &PutContext, out: &mut Vec<PutOutput>) {
+    fn end(
+        &mut self,
+        receipt: Receipt,
+        authorisation: Option<Authorisation>,
+        context: &PutContext,
+        out: &mut Vec<PutOutput>,
+    ) {
         // Every replica would refuse it, and the batch with it.
         if receipt.is_expired(context.unix_seconds) {
             return self.end_early(expired(self.stream, &receipt), out);
@@ -272,7 +281,7 @@ impl RunningPut {
             return self.fail(Failed::new(self.stream, Code::Unexpected, detail), out);
         }
         if self.store(receipt, context.now, out) {
-            out.push(PutAction::ForwardEnd(receipt).into());
+            out.push(PutAction::ForwardEnd(receipt, authorisation).into());
         }
     }
 

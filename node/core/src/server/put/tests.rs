@@ -26,6 +26,7 @@ const POLICY: PutPolicy = PutPolicy {
     quorum_wait: Duration::from_secs(3),
     client_silence: Duration::from_secs(30),
     deadlines: Deadlines { storing: SERVER_STORES, voting: SERVER_VOTES },
+    needs_tokens: false,
 };
 const MS: Duration = Duration::from_millis(1);
 
@@ -59,7 +60,7 @@ fn links(members: impl IntoIterator<Item = u16>) -> BTreeMap<u16, LinkId> {
 }
 
 fn request(offer: Option<Receipt>) -> PutRequest {
-    PutRequest { offer, renew: false, whole: None }
+    PutRequest { offer, renew: false, authorisation: None, whole: None }
 }
 
 impl PutWorld {
@@ -144,7 +145,7 @@ impl PutWorld {
                 self.looked_up.push(*receipt);
                 Some(PutInput::Earlier(self.earlier.clone()))
             }
-            PutAction::ForwardPut { .. } | PutAction::ForwardBytes(_) | PutAction::ForwardEnd(_) => {
+            PutAction::ForwardPut { .. } | PutAction::ForwardBytes(_) | PutAction::ForwardEnd(..) => {
                 Some(PutInput::Forwarded(Forwarded::default()))
             }
             _ => None,
@@ -164,7 +165,7 @@ impl PutWorld {
 
     fn end(&mut self) {
         self.give(PutInput::Chunk { offset: 0, length: 4 });
-        self.give(PutInput::End(receipt(4)));
+        self.give(PutInput::End(receipt(4), None));
     }
 
     fn store(&mut self, members: impl IntoIterator<Item = u16>) {
@@ -276,12 +277,15 @@ fn the_declared_length_and_receipt_must_match() {
     };
     let chunk = |offset, length| PutInput::Chunk { offset, length };
     assert_eq!(code(Some(receipt(4)), vec![chunk(0, 5)]), Some(Code::LengthDiffers));
-    assert_eq!(code(Some(receipt(4)), vec![chunk(0, 3), PutInput::End(receipt(4))]), Some(Code::LengthDiffers));
-    assert_eq!(code(None, vec![chunk(0, 3), PutInput::End(receipt(4))]), Some(Code::LengthDiffers));
+    assert_eq!(code(Some(receipt(4)), vec![chunk(0, 3), PutInput::End(receipt(4), None)]), Some(Code::LengthDiffers));
+    assert_eq!(code(None, vec![chunk(0, 3), PutInput::End(receipt(4), None)]), Some(Code::LengthDiffers));
     assert_eq!(code(None, vec![chunk(1, 3)]), Some(Code::Unexpected));
-    assert_eq!(code(Some(receipt(4)), vec![chunk(0, 3), PutInput::End(receipt(3))]), Some(Code::Unexpected));
-    assert_eq!(code(None, vec![PutInput::End(receipt(0)), PutInput::End(receipt(0))]), Some(Code::Unexpected));
-    assert_eq!(code(None, vec![chunk(0, 4), PutInput::End(receipt(4))]), None);
+    assert_eq!(code(Some(receipt(4)), vec![chunk(0, 3), PutInput::End(receipt(3), None)]), Some(Code::Unexpected));
+    assert_eq!(
+        code(None, vec![PutInput::End(receipt(0), None), PutInput::End(receipt(0), None)]),
+        Some(Code::Unexpected)
+    );
+    assert_eq!(code(None, vec![chunk(0, 4), PutInput::End(receipt(4), None)]), None);
 }
 
 #[test]

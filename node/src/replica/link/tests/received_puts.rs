@@ -36,7 +36,13 @@ impl TestBlob {
 
     /// Offers the blob. Returns the block at which the replica resumes.
     async fn offer(&self, link: &mut TestLink, stream: u32) -> usize {
-        link.send(Message::Put { stream: Stream(stream), offer: Some(self.receipt), renew: false }).await;
+        link.send(Message::Put {
+            stream: Stream(stream),
+            offer: Some(self.receipt),
+            renew: false,
+            authorisation: None,
+        })
+        .await;
         match link.reply().await {
             Message::Ready { stream: of, offset } => {
                 assert_eq!(of, Stream(stream));
@@ -49,7 +55,7 @@ impl TestBlob {
 
 impl TestLink {
     async fn end(&mut self, stream: u32, receipt: Receipt) {
-        self.send(Message::PutEnd { stream: Stream(stream), receipt }).await;
+        self.send(Message::PutEnd { stream: Stream(stream), receipt, authorisation: None }).await;
     }
 
     async fn cancel(&mut self, stream: u32, keep: bool) {
@@ -97,7 +103,7 @@ async fn an_offer_is_answered_with_the_resume_offset() {
 async fn streams_and_small_blobs_leave_no_partial_upload() {
     let mut link = TestLink::open();
     let blob = TestBlob::new(3);
-    link.send(Message::Put { stream: Stream(1), offer: None, renew: false }).await;
+    link.send(Message::Put { stream: Stream(1), offer: None, renew: false, authorisation: None }).await;
     for block in 0..2 {
         let offset = block * BLOCK;
         let bytes = blob.bytes.slice(offset..offset + BLOCK);
@@ -110,7 +116,7 @@ async fn streams_and_small_blobs_leave_no_partial_upload() {
     link.settle_after_cancel(2, true).await;
 
     let small = Receipt { digest: Digest::of(b"small"), length: 5, ..blob.receipt };
-    link.send(Message::Put { stream: Stream(3), offer: Some(small), renew: false }).await;
+    link.send(Message::Put { stream: Stream(3), offer: Some(small), renew: false, authorisation: None }).await;
     assert_eq!(link.reply().await, Message::Ready { stream: Stream(3), offset: 0 });
     let bytes = Bytes::from_static(b"small");
     link.send(Message::Chunk { stream: Stream(3), offset: 0, parents: Vec::new(), bytes }).await;

@@ -74,7 +74,7 @@ async fn script(store: &Store, pair: &Pair) {
         drop(vote(store, kind, &pair.large).await);
         drop(store.confirm(&[small]).await);
         let longer = [Assignment { expires_at: kind.expires_at(), ..small }];
-        drop(store.promise(&longer, statement(ISSUED, &longer)).await);
+        drop(store.promise(&longer, Vec::new(), statement(ISSUED, &longer)).await);
     }
     drop(store.archive([certificate(&pair.large, 5), certificate(&pair.small, 5)].map(assigned).into()).await);
     drop(store.mark_damaged(&Digest::of(&pair.large)).await);

@@ -100,10 +100,10 @@ fn a_waiting_put_is_evicted_without_messages_to_members() {
 fn an_earlier_certificate_is_looked_up_only_if_it_may_be_returned() {
     let (offer, renew, whole) = (Some(receipt(4)), true, Some(4));
     for (asked_for, looked_up) in [
-        (PutRequest { offer, renew: false, whole: None }, 1),
-        (PutRequest { offer, renew, whole: None }, 0),
-        (PutRequest { offer, renew: false, whole }, 0),
-        (PutRequest { offer: None, renew: false, whole: None }, 0),
+        (PutRequest { offer, renew: false, authorisation: None, whole: None }, 1),
+        (PutRequest { offer, renew, authorisation: None, whole: None }, 0),
+        (PutRequest { offer, renew: false, authorisation: None, whole }, 0),
+        (PutRequest { offer: None, renew: false, authorisation: None, whole: None }, 0),
     ] {
         let mut world = asked(asked_for);
         world.give(PutInput::Begin);

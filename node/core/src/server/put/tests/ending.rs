@@ -94,8 +94,8 @@ fn an_evicted_put_ends() {
 fn a_receipt_that_expired_during_the_upload_is_refused() {
     let mut world = receiving();
     world.give(PutInput::Chunk { offset: 0, length: 4 });
-    let out = world.give(PutInput::End(Receipt { expires_at: UNIX, ..receipt(4) }));
-    assert!(is_cancelled(out) && !actions(out).any(|action| matches!(action, PutAction::ForwardEnd(_))), "{out:?}");
+    let out = world.give(PutInput::End(Receipt { expires_at: UNIX, ..receipt(4) }, None));
+    assert!(is_cancelled(out) && !actions(out).any(|action| matches!(action, PutAction::ForwardEnd(..))), "{out:?}");
     assert_eq!(failure(out).unwrap().code, Code::Expired);
 }
 
@@ -152,7 +152,7 @@ fn a_stream_reuses_an_earlier_certificate_if_one_promises_as_much() {
         world
     };
     let (offer, whole) = (Some(receipt(4)), Some(4));
-    for reusing in [request(None), PutRequest { offer, renew: false, whole }] {
+    for reusing in [request(None), PutRequest { offer, renew: false, authorisation: None, whole }] {
         let world = ended(reusing, true);
         assert_eq!(world.looked_up, [receipt(4)]);
         assert!(certified(&world.out).is_some_and(|found| found.signers.contains(3)), "{:?}", world.out);
@@ -161,7 +161,7 @@ fn a_stream_reuses_an_earlier_certificate_if_one_promises_as_much() {
         assert_eq!(submitted(&world.out), Some(vec![0, 1, 2]));
     }
     let renewed = PutRequest { renew: true, ..request(None) };
-    for anew in [renewed, PutRequest { offer, renew: true, whole }, request(offer)] {
+    for anew in [renewed, PutRequest { offer, renew: true, authorisation: None, whole }, request(offer)] {
         let world = ended(anew, true);
         assert!(world.looked_up.is_empty() && submitted(&world.out).is_some(), "{anew:?}");
     }

@@ -29,7 +29,7 @@ fn left_out(out: &[PutOutput]) -> Vec<u16> {
 }
 
 fn rest_from(offset: u64) -> [PutInput; 2] {
-    [PutInput::Chunk { offset, length: LENGTH - offset }, PutInput::End(receipt(LENGTH))]
+    [PutInput::Chunk { offset, length: LENGTH - offset }, PutInput::End(receipt(LENGTH), None)]
 }
 
 #[test]
@@ -71,8 +71,8 @@ fn bytes_that_all_members_hold_are_not_sent() {
     for member in 0..4 {
         world.give(PutInput::Ready(member, LENGTH));
     }
-    let out = world.give(PutInput::End(receipt(LENGTH)));
-    assert!(matches!(out, [PutOutput::Action(PutAction::ForwardEnd(_))]), "{out:?}");
+    let out = world.give(PutInput::End(receipt(LENGTH), None));
+    assert!(matches!(out, [PutOutput::Action(PutAction::ForwardEnd(..))]), "{out:?}");
     assert!(matches!(world.noted.last(), Some(PutAction::StoringBegan)));
 }
 
@@ -158,7 +158,7 @@ fn bytes_before_ready_or_at_another_offset_are_refused() {
         let chunk = PutInput::Chunk { offset, length: MIB };
         assert_eq!(code(&mut begun(32 * MIB), chunk), Some(Code::Unexpected), "{offset}");
     }
-    assert_eq!(code(&mut begun(32 * MIB), PutInput::End(receipt(LENGTH))), Some(Code::LengthDiffers));
+    assert_eq!(code(&mut begun(32 * MIB), PutInput::End(receipt(LENGTH), None)), Some(Code::LengthDiffers));
     let longer = PutInput::Chunk { offset: 32 * MIB, length: LENGTH - 32 * MIB + 1 };
     assert_eq!(code(&mut begun(32 * MIB), longer), Some(Code::LengthDiffers));
 }

@@ -71,7 +71,7 @@ fn a_late_member_is_not_awaited_until_it_stores_in_time() {
 #[test]
 fn a_whole_blob_gets_a_single_answer() {
     let whole = |length| {
-        let request = PutRequest { offer: Some(receipt(4)), renew: true, whole: Some(length) };
+        let request = PutRequest { offer: Some(receipt(4)), renew: true, authorisation: None, whole: Some(length) };
         let mut world = PutWorld::asked(4, 0..4, request);
         world.give(PutInput::Begin);
         world

@@ -1,4 +1,4 @@
-//! What an op about members did, as text for people. Programs read the state.
+//! What an op about members or access did, as text for people. Programs read the state.
 
 use std::fmt::{Display, Write};
 
@@ -6,7 +6,7 @@ use vouch_core::limits::MAX_EFFECT;
 use vouch_core::log::Effect;
 
 /// The effect of an op: what it did, or why it did nothing.
-pub(super) fn effect_of(result: Result<String, String>) -> Effect {
+pub(crate) fn effect_of(result: Result<String, String>) -> Effect {
     let mut text = match result {
         Ok(done) => done,
         Err(why) => format!("refused: {why}"),
@@ -19,7 +19,7 @@ pub(super) fn effect_of(result: Result<String, String>) -> Effect {
 }
 
 /// An error as the reason of a refusal.
-pub(super) fn refused(error: impl Display) -> String {
+pub(crate) fn refused(error: impl Display) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
     let _ = write!(text, "{error}");
