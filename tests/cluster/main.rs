@@ -54,5 +54,6 @@ mod several_servers;
 mod status;
 mod stopping;
 mod tls;
+mod tokens;
 mod upgrades;
 mod votes;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use vouch_core::Limits;
 use vouch_core::MAX_SAFE_INTEGER;
+use vouch_core::access::{AccessView, Action, Grant, NO_LIMIT, Rules, TokenKey, TokenSecret, Who};
 use vouch_core::bundle::{BlockBundle, Bundle, EvidenceBundle, HeadBundle, OpBundle};
 use vouch_core::certificate::Certificate;
 use vouch_core::chain::CommitteeChain;
@@ -76,6 +77,10 @@ pub(crate) fn messages(cluster: &TestCommittee) -> Vec<(String, Message)> {
     let accepted = founding.acceptances().iter().map(|(member, signature)| (*member, *signature)).collect();
     let refusal = Refusal::sign(&node_secret("golden"), founding.digest(), CommitteeDigest([0xA5; 32]));
     let status = |status, detail: &str| Message::ReplicaStatus { status, detail: detail.into() };
+    let token = TokenSecret::from_bytes(&[7; 32]);
+    let authorise = |action| Some(token.authorise(&cluster.committee.cluster(), action, ISSUED));
+    let (to_store, to_send) = (authorise(Action::Store(&one)), authorise(Action::Send));
+    let to_read = authorise(Action::Read(&one.digest));
     let mut messages = vec![
         ("Hello of a client", dialer(Role::Client, None, NodeKey::ANONYMOUS)),
         ("Hello of a replica", dialer(Role::Replica, identity, key)),
@@ -229,6 +234,21 @@ fn log_messages(cluster: &TestCommittee) -> Vec<(&'static str, Message)> {
         ("SealPart", Message::SealPart { stream, count: 8194, identities: vec![StatementId([7; 32]); 2] }),
         ("NextMembers", Message::NextMembers { members: vec![node_secret("golden").node_key(); 2] }),
         ("NextMembers, no change", Message::NextMembers { members: Vec::new() }),
+        ("Access", Message::Access(Box::new(access_view()))),
+        ("Put, offered, authorised", Message::Put { stream, offer: Some(one), renew: false, authorisation: to_store }),
+        ("Put, streamed, renew, authorised", Message::Put { stream, offer: None, renew: true, authorisation: to_send }),
+        ("PutEnd, authorised", Message::PutEnd { stream, receipt: one, authorisation: to_store }),
+        (
+            "Blob, renew, authorised",
+            Message::Blob {
+                stream,
+                receipt: one,
+                renew: true,
+                authorisation: to_store,
+                bytes: Bytes::from_static(b"a small file"),
+            },
+        ),
+        ("Locate, authorised", Message::Locate { stream, digest: one.digest, authorisation: to_read }),
         ("SealPart, no statement", Message::SealPart { stream, count: 0, identities: Vec::new() }),
     ]
 }
@@ -343,6 +363,21 @@ fn spelled(encodings: &BTreeMap<String, Vec<u8>>) -> String {
     let lines: Vec<_> =
         encodings.iter().map(|(name, bytes)| format!("  \"{name}\": \"{}\"", HEXLOWER.encode(bytes))).collect();
     format!("{{\n{}\n}}\n", lines.join(",\n"))
+}
+
+fn access_view() -> AccessView {
+    let grant = |name: &str, limit| Grant {
+        name: MemberName::new(name).unwrap(),
+        largest: limit,
+        rate: NO_LIMIT,
+        quota: limit,
+        expires_at: NO_LIMIT,
+    };
+    AccessView {
+        number: 3,
+        rules: Rules { put: Who::Tokens, read: Who::Anyone },
+        tokens: vec![(TokenKey([1; 32]), grant("alice", 1 << 20)), (TokenKey([2; 32]), grant("bob", NO_LIMIT))],
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod progress;
 mod put;
 mod put_link;
 mod reuse;
+mod tokens;
 
 use std::sync::LazyLock;
 

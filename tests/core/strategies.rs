@@ -6,6 +6,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use vouch_core::MAX_SAFE_INTEGER;
+use vouch_core::access::{AccessView, Authorisation, Grant, NO_LIMIT, Rules, TokenKey, Who};
 use vouch_core::bls::{AggregateSignature, Possession, VoteKey, VoteSignature};
 use vouch_core::bundle::{Bundle, BundleChain, BundleEpoch, BundleStart};
 use vouch_core::certificate::{Certificate, Signers};
@@ -282,6 +283,28 @@ fn chunk() -> impl Strategy<Value = Bytes> {
 }
 
 /// Every kind of message.
+fn authorisation() -> impl Strategy<Value = Option<Authorisation>> {
+    let signed = (bytes_of(), safe_integer(), bytes_of());
+    proptest::option::of(signed.prop_map(|(key, signed_at, signature)| Authorisation {
+        key: TokenKey(key),
+        signed_at,
+        signature,
+    }))
+}
+
+fn access_view() -> impl Strategy<Value = AccessView> {
+    let who = || prop_oneof![Just(Who::Anyone), Just(Who::Tokens)];
+    let limit = || prop_oneof![Just(NO_LIMIT), 1..=MAX_SAFE_INTEGER];
+    let grant = (name(), limit(), limit(), limit(), limit())
+        .prop_map(|(name, largest, rate, quota, expires_at)| Grant { name, largest, rate, quota, expires_at });
+    let tokens = proptest::collection::btree_map(bytes_of::<32>().prop_map(TokenKey), grant, 0..4);
+    (safe_integer(), who(), who(), tokens).prop_map(|(number, put, read, tokens)| AccessView {
+        number,
+        rules: Rules { put, read },
+        tokens: tokens.into_iter().collect(),
+    })
+}
+
 pub(crate) fn message() -> impl Strategy<Value = Message> {
     let stage = prop_oneof![Just(Stage::Receiving), Just(Stage::Stored), Just(Stage::Voted), Just(Stage::Dropped)];
     let read = (stream(), 0..1000u16, digest(), group(), 1..=262_144u32);
@@ -300,14 +323,14 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
     ];
     let put =
         prop_oneof![
-            (stream(), proptest::option::of(receipt()), any::<bool>())
-                .prop_map(|(stream, offer, renew)| Message::Put { stream, offer, renew, authorisation: None }),
+            (stream(), proptest::option::of(receipt()), any::<bool>(), authorisation())
+                .prop_map(|(stream, offer, renew, authorisation)| Message::Put { stream, offer, renew, authorisation }),
             (stream(), safe_integer(), parents(), chunk())
                 .prop_map(|(stream, offset, parents, bytes)| Message::Chunk { stream, offset, parents, bytes }),
-            (stream(), receipt()).prop_map(|(stream, receipt)| Message::PutEnd {
+            (stream(), receipt(), authorisation()).prop_map(|(stream, receipt, authorisation)| Message::PutEnd {
                 stream,
                 receipt,
-                authorisation: None
+                authorisation
             }),
             (stream(), any::<bool>()).prop_map(|(stream, keep)| Message::Cancel { stream, keep }),
             (stream(), 0..=MAX_SAFE_INTEGER).prop_map(|(stream, offset)| Message::Ready { stream, offset }),
@@ -327,13 +350,13 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
                 signers,
                 signature
             }),
-            (stream(), receipt(), any::<bool>(), 0..100usize, any::<u8>()).prop_map(
-                |(stream, receipt, renew, size, byte)| Message::Blob {
+            (stream(), receipt(), any::<bool>(), authorisation(), 0..100usize, any::<u8>()).prop_map(
+                |(stream, receipt, renew, authorisation, size, byte)| Message::Blob {
                     stream,
                     receipt,
                     renew,
+                    authorisation,
                     bytes: vec![byte; size].into(),
-                    authorisation: None
                 }
             ),
         ];
@@ -354,7 +377,11 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         vec(digest(), 1..5).prop_map(|digests| Message::Endorse { digests }),
     ];
     let get = prop_oneof![
-        (stream(), digest()).prop_map(|(stream, digest)| Message::Locate { stream, digest, authorisation: None }),
+        (stream(), digest(), authorisation()).prop_map(|(stream, digest, authorisation)| Message::Locate {
+            stream,
+            digest,
+            authorisation
+        }),
         (stream(), holders()).prop_map(|(stream, holders)| Message::Located { stream, holders }),
         read.prop_map(|(stream, member, digest, offset, length)| Message::Read(Read {
             stream,
@@ -403,5 +430,6 @@ fn log_message() -> impl Strategy<Value = Message> {
         (stream(), 0..=u32::try_from(MAX_SEALED).unwrap(), vec(bytes_of().prop_map(StatementId), 0..9))
             .prop_map(|(stream, count, identities)| Message::SealPart { stream, count, identities }),
         vec(bytes_of().prop_map(NodeKey), 0..9).prop_map(|members| Message::NextMembers { members }),
+        access_view().prop_map(|view| Message::Access(Box::new(view))),
     ]
 }

@@ -113,7 +113,7 @@ impl Honest {
                 return vec![Message::Stored { stream }];
             }
             Message::Propose { stream, issued_at, receipts } => return vec![self.vote(stream, issued_at, &receipts)],
-            Message::Locate { stream, digest, authorisation: None } => {
+            Message::Locate { stream, digest, .. } => {
                 let member = self.committee.as_ref().unwrap().position(&self.identity.node.node_key());
                 let holder = |bytes: &Vec<u8>| Holder { member: member.unwrap(), length: bytes.len() as u64 };
                 return vec![Message::Located {

@@ -201,7 +201,7 @@ async fn serve(
                 send(&mut socket, Message::Located { stream, holders }).await?;
             }
             Message::Put { stream, .. } => send(&mut socket, Message::Ready { stream, offset: 0 }).await?,
-            Message::PutEnd { stream, receipt, authorisation: None } | Message::Blob { stream, receipt, .. } => {
+            Message::PutEnd { stream, receipt, .. } | Message::Blob { stream, receipt, .. } => {
                 let certificate = Box::new(certify(receipt));
                 send(&mut socket, Message::Certified { stream, certificate }).await?;
             }

@@ -4,9 +4,9 @@ import { asBytes, chunksOf, heldBytes, kindOf, pieces } from "./bytes.js";
 // A valid identity or digest has at most 64 characters. Texts up to this length are passed to the module, whose error says what is wrong.
 const LONGEST_TEXT = 128;
 const VERIFY_OPTIONS = ["bundle", "cluster", "checkpoint", "requireSealed", "file", "digest", "length", "now", "waiveExpiry"];
-const PUT_OPTIONS = ["server", "cluster", "checkpoint", "expires", "renew", "retry", "signal", "onProgress", "onWaiting"];
+const PUT_OPTIONS = ["server", "cluster", "checkpoint", "token", "expires", "renew", "retry", "signal", "onProgress", "onWaiting"];
 const KNOWN_IDENTITIES = ["given", "address", "isAddressMalformed", "remembered", "wasCompared", "taken", "shown"];
-const GET_OPTIONS = ["server", "cluster", "checkpoint", "length", "range", "sink", "retry", "signal", "onProgress", "onWaiting"];
+const GET_OPTIONS = ["server", "cluster", "checkpoint", "token", "length", "range", "sink", "retry", "signal", "onProgress", "onWaiting"];
 
 /** The bundle is malformed or of an unknown version: there is nothing to inspect. */
 export class BundleError extends Error {

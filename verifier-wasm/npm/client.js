@@ -13,11 +13,12 @@ function checkServer(options) {
   const servers = serversOf(options.server);
   if (options.cluster === undefined) throw new TypeError("cluster: expected the identity that you trust, or null to take the server's; got nothing");
   checkTrust(options);
+  expectText("token", options.token, "; give the secret, which begins with vouch-token-");
   expectType("onProgress", options.onProgress, "function");
   options.signal?.throwIfAborted();
   expectType("onWaiting", options.onWaiting, "function");
-  const { cluster, checkpoint, onProgress } = options;
-  return { servers, cluster: cluster ?? undefined, checkpoint: checkpoint ?? undefined, tell: onProgress ?? (() => {}) };
+  const { cluster, checkpoint, token, onProgress } = options;
+  return { servers, cluster: cluster ?? undefined, checkpoint: checkpoint ?? undefined, token: token ?? undefined, tell: onProgress ?? (() => {}) };
 }
 
 // The servers in the order given, each once.
@@ -154,10 +155,10 @@ export function createClient(wasm, openSocket, verify) {
   }
 
   async function put(file, options) {
-    const { servers, cluster, checkpoint, tell } = checkServer(options);
+    const { servers, cluster, checkpoint, token, tell } = checkServer(options);
     expectType("renew", options.renew, "boolean");
     const expires = expiryOf(options.expires);
-    const attempts = new wasm.Attempts(cluster, checkpoint, retryOf(options.retry), servers.length);
+    const attempts = new wasm.Attempts(cluster, checkpoint, retryOf(options.retry), servers.length, token);
     const total = lengthOf(file);
     // A stream cannot be read again, so there is no further attempt once it was read from.
     const stream = total === undefined ? chunksOf(file) : undefined;
@@ -191,7 +192,7 @@ export function createClient(wasm, openSocket, verify) {
         },
         rejected: (about) => tell({ stage: "rejected", ...about }),
       });
-      session = new wasm.Get(link.socket, listener, attempts, resumable, random(32));
+      session = new wasm.Get(link.socket, listener, attempts, resumable, random(32), now());
       link.watch(session);
       const { cluster, checkpoint } = await first("verified");
       await orAborted(writer.ended(), signal);
@@ -207,7 +208,7 @@ export function createClient(wasm, openSocket, verify) {
   }
 
   async function get(digest, options) {
-    const { servers, cluster, checkpoint, tell } = checkServer(options);
+    const { servers, cluster, checkpoint, token, tell } = checkServer(options);
     const { signal, length, range } = options;
     expectType("length", length, "number");
     expectText("range", range, "; give it as \"0-1023\", \"500-\" or \"-500\"");
@@ -215,7 +216,7 @@ export function createClient(wasm, openSocket, verify) {
     const wanted = digestBytes(wasm, digest);
     const sink = options.sink ?? blobSink();
     const resumable = new wasm.ResumableGet(wanted, length ?? undefined, range ?? undefined);
-    const attempts = new wasm.Attempts(cluster, checkpoint, retry, servers.length);
+    const attempts = new wasm.Attempts(cluster, checkpoint, retry, servers.length, token);
 
     const received = { file: undefined, done: 0 }; // the verified length and the whole range; the number of bytes passed to the sink
     const about = { resumable, received, writer: createWriter(sink), tell, servers, attempts, signal };

@@ -635,6 +635,11 @@ export interface ServerOptions {
    * take the server's place. Record the greatest epoch for each cluster. Default: none.
    */
   checkpoint?: string | null;
+  /**
+   * The secret of a token, if the cluster or the server asks for one: the text that begins with `vouch-token-`. Your program signs with it; it is
+   * not sent. What needs a token is refused with `not-admitted` without one. Default: none.
+   */
+  token?: string | null;
   /** Aborts the operation: the promise rejects with the signal's reason. */
   signal?: SignalValue | null;
   /** Called before each retry with a function that ends the wait, for a button "Try now". A browser's `online` event ends it as well. */

@@ -54,7 +54,7 @@ export async function upload(wasm, put, chunks, progress, hasEnded) {
   } finally {
     await reader.return?.();
   }
-  if (hasEnded() || !put.end()) return;
+  if (hasEnded() || !put.end(Math.floor(Date.now() / 1000))) return;
   while (!hasEnded() && put.buffered() > 0) {
     progress();
     await pause(BUFFER_POLL);

@@ -30,6 +30,10 @@ pub enum InputError {
     /// The file's digest.
     #[error("digest: {0}")]
     Digest(ParseHashError),
+    /// A token's secret. The error shows nothing of it.
+    #[cfg(feature = "client")]
+    #[error("token: {0}")]
+    Token(vouch_core::access::ParseTokenError),
     /// A range of a file.
     #[cfg(feature = "client")]
     #[error("range: {0}")]
@@ -74,6 +78,8 @@ impl From<InputError> for JsValue {
         let message = error.to_string();
         match error {
             InputError::Cluster(_) | InputError::Digest(_) | InputError::Size { .. } => TypeError::new(&message).into(),
+            #[cfg(feature = "client")]
+            InputError::Token(_) => TypeError::new(&message).into(),
             #[cfg(any(feature = "verifier", feature = "client", feature = "log"))]
             InputError::Checkpoint(_) => TypeError::new(&message).into(),
             #[cfg(feature = "log")]
@@ -115,6 +121,12 @@ pub(crate) fn digest_text(text: &str) -> Result<Digest, InputError> {
 pub(crate) fn digest(bytes: &[u8]) -> Result<Digest, InputError> {
     let wrong_size = |_| InputError::Digest(ParseHashError::Size { got: bytes.len() });
     bytes.try_into().map(Digest).map_err(wrong_size)
+}
+
+/// A token's secret.
+#[cfg(feature = "client")]
+pub(crate) fn token(text: &str) -> Result<vouch_core::access::TokenSecret, InputError> {
+    text.trim().parse().map_err(InputError::Token)
 }
 
 /// The requested range of a file, as in HTTP.

@@ -65,7 +65,8 @@ impl OperatorContext {
         if access.approvers(committee, &change.id()).contains(&own) {
             return Ok(None);
         }
-        let op = AccessOp::approve(*change, committee, &self.identity.keys.node);
+        let number = access.last_number(committee, &own).map_or(1, |last| last + 1);
+        let op = AccessOp::approve(*change, number, committee, &self.identity.keys.node);
         let host = &self.storage.host;
         let expires_at = host.unix_seconds().saturating_add(OP_LIFETIME);
         Op::new(op.kind(), host.random(), expires_at, op.body()).map(Some).map_err(|error| error.to_string())

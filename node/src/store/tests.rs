@@ -30,6 +30,7 @@ mod journal;
 mod partials;
 mod reading;
 mod space;
+mod tokens;
 
 fn receipt(bytes: &[u8], expires_at: u64) -> Receipt {
     Receipt { salt: [0; 16], digest: Digest::of(bytes), length: bytes.len() as u64, expires_at }

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::clocks::{self, Seconds};
 use crate::codec::{DecodeError, Reader};
-use crate::digest::{ClusterId, Digest, ParseHashError, parse_32};
+use crate::digest::{ClusterId, Digest, ParseHashError, derive, parse_32};
 use crate::link::{NodeKey, NodeSecretKey};
 use crate::receipt::Receipt;
 use crate::verify::CLOCK_TOLERANCE;
@@ -55,7 +55,9 @@ impl fmt::Debug for TokenSecret {
 
 /// Why a text is not a token's secret. It shows no part of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("expected the secret of a token, \"{SECRET_PREFIX}\" and 32 bytes in base58, got another text")]
+#[error(
+    "expected the secret of a token, a text that begins with \"{SECRET_PREFIX}\", got another one, or one with a typing error"
+)]
 pub struct ParseTokenError;
 
 impl FromStr for TokenSecret {
@@ -63,14 +65,19 @@ impl FromStr for TokenSecret {
 
     fn from_str(text: &str) -> Result<Self, ParseTokenError> {
         let digits = text.strip_prefix(SECRET_PREFIX).ok_or(ParseTokenError)?;
-        // decoding is quadratic; 32 bytes are at most 44 characters
-        if digits.len() > 44 {
+        // decoding is quadratic; 36 bytes are at most 50 characters
+        if digits.len() > 50 {
             return Err(ParseTokenError);
         }
-        let mut bytes = [0; 32];
-        match bs58::decode(digits).onto(&mut bytes) {
-            Ok(32) => Ok(Self::from_bytes(&bytes)),
-            _ => Err(ParseTokenError),
+        let mut bytes = [0; 36];
+        if bs58::decode(digits).onto(&mut bytes) != Ok(bytes.len()) {
+            return Err(ParseTokenError);
+        }
+        let mut seed = [0; 32];
+        seed.copy_from_slice(&bytes[..32]);
+        match bytes[32..] == checksum(&seed) {
+            true => Ok(Self::from_bytes(&seed)),
+            false => Err(ParseTokenError),
         }
     }
 }
@@ -83,7 +90,8 @@ impl TokenSecret {
 
     /// The text of the secret that has these bytes.
     pub fn text_of(bytes: &[u8; 32]) -> String {
-        format!("{SECRET_PREFIX}{}", bs58::encode(bytes).into_string())
+        let checked = [&bytes[..], &checksum(bytes)].concat();
+        format!("{SECRET_PREFIX}{}", bs58::encode(checked).into_string())
     }
 
     /// The public key.
@@ -95,6 +103,12 @@ impl TokenSecret {
     pub fn authorise(&self, cluster: &ClusterId, action: Action<'_>, now: u64) -> Authorisation {
         Authorisation::by(&self.0, cluster, action, now)
     }
+}
+
+/// A text that lost a character is another secret, which no cluster would know.
+fn checksum(seed: &[u8; 32]) -> [u8; 4] {
+    let [a, b, c, d, ..] = derive("vouch token checksum v1", &[seed]);
+    [a, b, c, d]
 }
 
 /// What a token's holder authorises.
@@ -173,6 +187,17 @@ impl Authorisation {
         out
     }
 
+    /// Decodes exactly one authorisation. Whether it counts is not checked.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let authorisation = Self::read(&mut reader)?;
+        reader.finish()?;
+        Ok(authorisation)
+    }
+
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let key = TokenKey(reader.array("token key")?);
         let signed_at = reader.safe_u64("time of the authorisation")?;
@@ -244,8 +269,11 @@ mod tests {
         let secret: TokenSecret = text.parse().unwrap();
         assert_eq!(secret.key(), TokenSecret::from_bytes(&[7; 32]).key());
         assert!(!format!("{secret:?}").contains(&text[12..]));
-        let long = format!("{SECRET_PREFIX}{}", "1".repeat(45));
-        for wrong in ["", "vouch-token-", &text[12..], &text[..40], &format!("{text}1"), &format!("{text} "), &long] {
+        let long = format!("{SECRET_PREFIX}{}", "1".repeat(51));
+        let unchecked = format!("{SECRET_PREFIX}{}", bs58::encode([7; 32]).into_string());
+        for wrong in
+            ["", "vouch-token-", &text[12..], &text[..40], &format!("{text}1"), &format!("{text} "), &long, &unchecked]
+        {
             let refused = wrong.parse::<TokenSecret>().unwrap_err().to_string();
             assert!(wrong.len() < 13 || !refused.contains(&wrong[12..]), "{refused}");
         }

@@ -23,6 +23,8 @@ pub enum AccessOp {
     Approve {
         /// The member.
         node_key: NodeKey,
+        /// Greater than in its earlier approvals.
+        number: u64,
         /// Its signature, as [`NodeVote::ApproveAccess`].
         signature: [u8; 64],
         /// The change.
@@ -42,9 +44,9 @@ impl AccessOp {
     }
 
     /// A member's approval of a change, in the name of this committee.
-    pub fn approve(change: AccessChange, committee: &CommitteeRecord, node: &NodeSecretKey) -> Self {
-        let signed = NodeVote::ApproveAccess { change: change.id() }.sign(committee, node);
-        Self::Approve { node_key: signed.node_key, signature: signed.signature, change }
+    pub fn approve(change: AccessChange, number: u64, committee: &CommitteeRecord, node: &NodeSecretKey) -> Self {
+        let signed = NodeVote::ApproveAccess { change: change.id(), number }.sign(committee, node);
+        Self::Approve { node_key: signed.node_key, number, signature: signed.signature, change }
     }
 
     /// The change.
@@ -67,8 +69,9 @@ impl AccessOp {
         let mut out = Vec::new();
         match self {
             Self::Decide { operator, .. } => out.extend_from_slice(&operator.0),
-            Self::Approve { node_key, signature, .. } => {
+            Self::Approve { node_key, number, signature, .. } => {
                 out.extend_from_slice(&node_key.0);
+                out.extend_from_slice(&number.to_le_bytes());
                 out.extend_from_slice(signature);
             }
         }
@@ -89,8 +92,9 @@ impl AccessOp {
             }
             Self::APPROVE => {
                 let node_key = NodeKey(reader.array("node key")?);
+                let number = reader.safe_u64("number of the approval")?;
                 let signature = reader.array("signature")?;
-                Ok(Self::Approve { node_key, signature, change: AccessChange::decode(reader.rest())? })
+                Ok(Self::Approve { node_key, number, signature, change: AccessChange::decode(reader.rest())? })
             }
             got => Err(AccessOpError::UnknownKind { got }),
         }
@@ -160,7 +164,10 @@ mod tests {
         let mut ops = Vec::new();
         for change in changes() {
             let operator = VoteSignature([7; 96]);
-            ops.extend([AccessOp::Decide { operator, change }, AccessOp::approve(change, committee.record(), &node())]);
+            ops.extend([
+                AccessOp::Decide { operator, change },
+                AccessOp::approve(change, 3, committee.record(), &node()),
+            ]);
         }
         for op in ops {
             let (kind, body) = (op.kind(), op.body());

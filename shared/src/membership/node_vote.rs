@@ -28,10 +28,12 @@ pub enum NodeVote {
     },
     /// The log has every certificate of the epoch before that the member knows of.
     SealReady,
-    /// The member approves this change of the rules of access.
+    /// The member approves this change of the rules of access, and no other one that it approved before.
     ApproveAccess {
         /// The change.
         change: AccessChangeId,
+        /// Greater than in the member's earlier approvals of access changes, so that those cannot be repeated.
+        number: u64,
     },
 }
 
@@ -64,7 +66,10 @@ impl NodeVote {
             }
             Self::Stop { until } => out.extend_from_slice(&until.to_le_bytes()),
             Self::SealReady => {}
-            Self::ApproveAccess { change } => out.extend_from_slice(&change.0),
+            Self::ApproveAccess { change, number } => {
+                out.extend_from_slice(&change.0);
+                out.extend_from_slice(&number.to_le_bytes());
+            }
         }
     }
 

@@ -70,7 +70,7 @@ impl LonePut {
     }
 
     pub(super) fn end(&mut self) -> Result<Message, SessionError> {
-        self.link.end(STREAM).map(Option::unwrap)
+        self.link.end(STREAM, NOW).map(Option::unwrap)
     }
 
     pub(super) fn cancel(&mut self) -> Option<Message> {

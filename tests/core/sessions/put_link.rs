@@ -201,7 +201,7 @@ fn chunked_put_runs_beside_the_others() {
         link.chunk(stream, file(2)),
         Ok(Some(Message::Chunk { stream, offset: 0, parents: Vec::new(), bytes: file(2) }))
     );
-    assert_eq!(link.end(stream), Ok(Some(Message::PutEnd { stream, receipt: receipt(2), authorisation: None })));
+    assert_eq!(link.end(stream, NOW), Ok(Some(Message::PutEnd { stream, receipt: receipt(2), authorisation: None })));
     let certificates = batch(2);
     for number in [2, 1] {
         certify(&mut link, number, certificates[number as usize - 1].clone()).unwrap();

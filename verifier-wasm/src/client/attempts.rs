@@ -22,20 +22,23 @@ impl Attempts {
     /// `cluster`: the cluster identity to trust; without it, that of the first attempt's server. `checkpoint`: the newest committee of
     /// that cluster that the caller has verified; a server that does not show it is refused before any request. `limit`: how many seconds
     /// to retry without progress, 0 for no retry; the core's default without it. `servers`: how many servers there are; 0 counts as 1.
+    /// `token`: the secret that authorises every attempt, if there is one.
     ///
     /// # Errors
-    /// `cluster` is not an identity, or `checkpoint` is not a checkpoint.
+    /// `cluster` is not an identity, `checkpoint` is not a checkpoint, or `token` is not a secret.
     #[wasm_bindgen(constructor)]
     pub fn new(
         cluster: Option<String>,
         checkpoint: Option<String>,
         limit: Option<f64>,
         servers: usize,
+        token: Option<String>,
     ) -> Result<Self, InputError> {
         let trusted = input::trust(cluster, checkpoint)?;
         let limit = limit.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
         let servers = NonZeroUsize::new(servers).unwrap_or(NonZeroUsize::MIN);
-        let attempts = session::Attempts::new(trusted, limit.unwrap_or(DEFAULT_LIMIT)).among(servers);
+        let token = token.map(|text| input::token(&text)).transpose()?;
+        let attempts = session::Attempts::new(trusted, limit.unwrap_or(DEFAULT_LIMIT)).among(servers).with_token(token);
         Ok(Self(Rc::new(RefCell::new(attempts))))
     }
 

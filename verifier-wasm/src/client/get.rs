@@ -46,7 +46,7 @@ pub struct Get(Link<GetLink>);
 
 #[wasm_bindgen]
 impl Get {
-    /// Sends the hello. `nonce`: 32 random bytes.
+    /// Sends the hello. `nonce`: 32 random bytes; `now`: seconds since 1970.
     ///
     /// # Errors
     /// An argument is not valid; see [`InputError`].
@@ -57,9 +57,11 @@ impl Get {
         attempts: &Attempts,
         get: &ResumableGet,
         nonce: &[u8],
+        now: f64,
     ) -> Result<Self, InputError> {
+        let now = input::whole("now", now)?;
         let (attempts, get, nonce) = (attempts.share(), get.0.clone(), input::array("nonce", nonce)?);
-        let (session, hello) = attempts.borrow().link_options().get_session(get.borrow().rest(), nonce);
+        let (session, hello) = attempts.borrow().link_options().get_session(get.borrow().rest(), nonce, now);
         Ok(Self(Link::new(socket, listener, GetLink { session, attempts, get }, &hello)))
     }
 

@@ -163,9 +163,11 @@ impl Put {
         })
     }
 
-    /// Ends the bytes. Returns `false` if the put has ended.
-    pub fn end(&self) -> bool {
-        self.0.with(|session| session.link.end(STREAM).map_err(|error| session.changed(error)))
+    /// Ends the bytes. `now`: seconds since 1970. Returns `false` if the put has ended.
+    pub fn end(&self, now: f64) -> bool {
+        // A time that is no number authorises nothing.
+        let now = input::whole("now", now).unwrap_or_default();
+        self.0.with(|session| session.link.end(STREAM, now).map_err(|error| session.changed(error)))
     }
 
     /// Cancels the put: because its file cannot be read any further, or else because nobody wants it any more.

@@ -103,6 +103,7 @@ impl Refusal {
     pub fn code(&self) -> Code {
         match self {
             Self::OverRate { .. } => Code::Busy,
+            Self::TooLarge { .. } => Code::TooLarge,
             Self::NoCluster => Code::NoCommittee,
             _ => Code::NotAdmitted,
         }

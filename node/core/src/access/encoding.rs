@@ -29,8 +29,9 @@ impl Access {
         if let Some(Approvals { committee, by_member }) = &self.approvals {
             out.extend_from_slice(&committee.0);
             write_count(out, by_member.len());
-            for (member, change) in by_member {
+            for (member, (number, change)) in by_member {
                 out.extend_from_slice(&member.0);
+                out.extend_from_slice(&number.to_le_bytes());
                 let change = change.encode();
                 write_count(out, change.len());
                 out.extend_from_slice(&change);
@@ -61,7 +62,8 @@ impl Access {
                 let mut by_member = BTreeMap::new();
                 for _ in 0..reader.u32("number of approvals")? {
                     let member = NodeKey(reader.array("member")?);
-                    by_member.insert(member, read_change(reader)?);
+                    let number = reader.safe_u64("number of an approval")?;
+                    by_member.insert(member, (number, read_change(reader)?));
                 }
                 Some(Approvals { committee, by_member })
             }

@@ -18,7 +18,8 @@ use crate::log::effect::{effect_of, refused};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Approvals {
     pub(super) committee: CommitteeDigest,
-    pub(super) by_member: BTreeMap<NodeKey, AccessChange>,
+    /// The number of the approval, and the change.
+    pub(super) by_member: BTreeMap<NodeKey, (u64, AccessChange)>,
 }
 
 /// Who may put and read. Equal states have equal encodings.
@@ -71,7 +72,7 @@ impl Access {
     pub fn approvers(&self, committee: &CommitteeRecord, change: &AccessChangeId) -> Vec<NodeKey> {
         let current = self.approvals.iter().filter(|approvals| approvals.committee == committee.digest());
         let all = current.flat_map(|approvals| &approvals.by_member);
-        all.filter(|(_, approved)| approved.id() == *change).map(|(member, _)| *member).collect()
+        all.filter(|(_, (_, approved))| approved.id() == *change).map(|(member, _)| *member).collect()
     }
 
     /// Applies an op about access, in the name of the current committee.
@@ -94,10 +95,10 @@ impl Access {
             (AccessOp::Approve { .. }, Policy::Operator(_)) => {
                 Err("expected the operator's signature, got an approval by a member".into())
             }
-            (AccessOp::Approve { node_key, signature, change }, Policy::Open) => {
-                let vote = NodeVote::ApproveAccess { change: change.id() };
+            (AccessOp::Approve { node_key, number, signature, change }, Policy::Open) => {
+                let vote = NodeVote::ApproveAccess { change: change.id(), number };
                 let member = SignedNodeVote { node_key, vote, signature }.verify(committee).map_err(refused)?;
-                self.approve(committee, node_key, change);
+                self.approve(committee, node_key, (number, change))?;
                 let (count, quorum) = (self.approvers(committee, &change.id()).len(), committee.quorum());
                 let done = format!("{} approves: {count} of {quorum}", committee.name(member));
                 Ok(match count >= usize::from(quorum) {
@@ -126,14 +127,29 @@ impl Access {
         }
     }
 
-    fn approve(&mut self, committee: &CommitteeRecord, member: NodeKey, change: AccessChange) {
+    fn approve(
+        &mut self,
+        committee: &CommitteeRecord,
+        member: NodeKey,
+        (number, change): (u64, AccessChange),
+    ) -> Result<(), String> {
+        if let Some(last) = self.last_number(committee, &member).filter(|last| number <= *last) {
+            return Err(format!("number of the approval: expected more than {last}, got {number}"));
+        }
         let committee = committee.digest();
         let fresh = || Approvals { committee, by_member: BTreeMap::new() };
         let approvals = self.approvals.get_or_insert_with(fresh);
         if approvals.committee != committee {
             *approvals = fresh();
         }
-        approvals.by_member.insert(member, change);
+        approvals.by_member.insert(member, (number, change));
+        Ok(())
+    }
+
+    /// The number of a member's last approval of the next change, in the name of this committee.
+    pub fn last_number(&self, committee: &CommitteeRecord, member: &NodeKey) -> Option<u64> {
+        let current = self.approvals.as_ref().filter(|approvals| approvals.committee == committee.digest());
+        current.and_then(|approvals| approvals.by_member.get(member)).map(|(number, _)| *number)
     }
 
     fn make(&mut self, change: &AccessChange) -> String {

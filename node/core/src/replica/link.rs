@@ -149,7 +149,7 @@ impl<J> ReplicaLink<J> {
             Message::Chunk { stream, offset, parents, bytes } => {
                 self.with_puts(|puts| puts.chunk(stream, IncomingChunk { offset, parents, bytes }));
             }
-            Message::PutEnd { stream, receipt, authorisation: None } => {
+            Message::PutEnd { stream, receipt, .. } => {
                 let assignment = receipt.assignment(self.position(moment));
                 self.with_puts(|puts| {
                     puts.end(stream, assignment);
@@ -185,9 +185,7 @@ impl<J> ReplicaLink<J> {
                 self.reads.push_back(read);
                 self.read_next();
             }
-            Message::Locate { stream, digest, authorisation: None } => {
-                self.request(Pending::Locate(stream), Request::Length(digest))
-            }
+            Message::Locate { stream, digest, .. } => self.request(Pending::Locate(stream), Request::Length(digest)),
             Message::List { stream, source: ListSource::Own, from, filter } => {
                 self.request(Pending::List(stream), Request::List(from, filter));
             }

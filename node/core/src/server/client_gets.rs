@@ -60,8 +60,9 @@ pub struct ClientGets {
     lookup: Option<Lookup>,
     /// The blob of the last lookup.
     looked_up: Option<Digest>,
-    /// The blob of the last lookup that named holders. Only this one is read: members check in the lookup who may read.
-    located: Option<Digest>,
+    /// The blob of the last lookup that named holders, and the holders. Only this one is read, and from them: each member checks in the lookup
+    /// who may read.
+    located: Option<(Digest, BTreeSet<u16>)>,
     /// Reads sent to a replica, by the server's number.
     reads: BTreeMap<Stream, PendingRead>,
     /// Reads that wait for the read budget, oldest first.
@@ -167,8 +168,10 @@ impl ClientGets {
             let detail = format!("expected at most {MAX_READS} unanswered reads");
             return out.push(GetOutput::Violation(Failed::new(Stream::LINK, Code::Unexpected, detail)));
         }
-        if self.located != Some(read.digest) {
-            let detail = "no lookup on this link has found this blob; look it up first";
+        let is_located =
+            |(digest, holders): &(Digest, BTreeSet<u16>)| *digest == read.digest && holders.contains(&read.member);
+        if !self.located.as_ref().is_some_and(is_located) {
+            let detail = "no lookup on this link has found this blob at this member; look it up first";
             return fail(Failed::new(read.stream, Code::NotFound, detail), out);
         }
         self.waiting.push_back(read);
@@ -245,7 +248,14 @@ impl ClientGets {
         let Some(lookup) = self.lookup.take_if(is_over) else { return };
         out.push(GetAction::Release(lookup.stream).into());
         if !lookup.holders.is_empty() {
-            self.located = Some(lookup.digest);
+            let mut holders: BTreeSet<u16> = lookup.holders.keys().copied().collect();
+            // A second lookup of the same blob adds to the first.
+            if let Some((digest, before)) = self.located.take()
+                && digest == lookup.digest
+            {
+                holders.extend(before);
+            }
+            self.located = Some((lookup.digest, holders));
         } else if let Some(refusal) = self.common_refusal(&lookup) {
             return fail(Failed { stream: lookup.client, ..refusal }, out);
         }

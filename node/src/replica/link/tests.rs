@@ -6,6 +6,7 @@ use super::*;
 use crate::host::Host;
 use crate::replica::{Data, Replica, ReplicaConfig};
 
+mod admission;
 mod received_puts;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -76,6 +77,7 @@ fn shell(context: &Arc<LinkContext>) -> ShellAndQueues {
     let requests = Requests {
         identity: context.identity.clone(),
         storage: context.storage.clone(),
+        admission: context.admission.clone(),
         server: NodeKey([9; 32]),
         number,
         epoch: 0,

@@ -111,8 +111,9 @@ fn link(replica: &RepairedReplica) -> (RepairTask, ListServer) {
     let (requests, queue) = mpsc::channel(64);
     let (listed, pages) = mpsc::channel(2);
     let task = {
-        let LinkContext { storage, identity, repair, .. } = &*replica.context;
-        RepairTask::new(storage.clone(), identity, *repair, ("127.0.0.1:1".into(), SERVER), requests, pages)
+        let LinkContext { storage, identity, admission, repair, .. } = &*replica.context;
+        let reader = Reader { identity: identity.clone(), admission: admission.clone() };
+        RepairTask::new(storage.clone(), reader, *repair, ("127.0.0.1:1".into(), SERVER), requests, pages)
     };
     (task, ListServer { pages: BTreeMap::new(), requests: queue, listed })
 }

@@ -8,13 +8,16 @@ use super::problem::Problem;
 /// The secret in `Authorization: Bearer`, if that header is there.
 pub(super) fn token(headers: &HeaderMap) -> Result<Option<TokenSecret>, Problem> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
-    let secret = value.to_str().ok().and_then(|value| {
-        let (scheme, secret) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim().parse().ok())?
-    });
+    let value = value.to_str().unwrap_or_default();
+    let (scheme, secret) = value.split_once(' ').unwrap_or((value, ""));
+    // A proxy may ask for a name of its own, and pass on what it was given.
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Ok(None);
+    }
     // The text may be a secret, so it is not shown.
-    let refused = || Problem::bad_request("Authorization: expected Bearer and the secret of a token, got another text");
-    secret.map(Some).ok_or_else(refused)
+    let refused =
+        |_| Problem::bad_request("Authorization: expected Bearer and the secret of a token, got another text");
+    secret.trim().parse().map(Some).map_err(refused)
 }
 
 #[cfg(test)]
@@ -34,7 +37,10 @@ mod tests {
         for value in [format!("Bearer {secret}"), format!("bearer  {secret}")] {
             assert_eq!(of(&value).unwrap().map(|token| token.key()), Some(key), "{value}");
         }
-        for value in [format!("Basic {secret}"), secret.clone(), "Bearer".into(), format!("Bearer {secret}x")] {
+        for value in [format!("Basic {secret}"), secret.clone()] {
+            assert!(of(&value).unwrap().is_none(), "{value}");
+        }
+        for value in ["Bearer".into(), "Bearer x".into(), format!("Bearer {secret}x")] {
             assert!(of(&value).is_err(), "{value}");
         }
     }

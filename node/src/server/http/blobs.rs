@@ -53,6 +53,7 @@ pub(super) async fn get(
     let (length, part) = (begun.length, begun.range.clone());
     let mut response = described(body(begun, form), digest, &tag, caller);
     let headers = response.headers_mut();
+    keep_private(headers, request);
     headers.insert(header::CONTENT_LENGTH, (part.end - part.start).into());
     if form == Form::Length {
         headers.insert(header::CONTENT_LENGTH, length.into());
@@ -82,7 +83,16 @@ pub(super) async fn slice(
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     as_data(headers, caller);
+    keep_private(headers, request);
     Ok(response)
+}
+
+/// A cache that others share must not answer them with what a token authorised.
+fn keep_private(headers: &mut HeaderMap, request: &Request<()>) {
+    if request.headers().contains_key(header::AUTHORIZATION) {
+        headers.insert(header::CACHE_CONTROL, reply::PRIVATE);
+        headers.append(header::VARY, HeaderValue::from_name(header::AUTHORIZATION));
+    }
 }
 
 async fn begin(

@@ -13,6 +13,7 @@ pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 pub(super) const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 /// For responses that never change.
+pub(super) const PRIVATE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
 pub(super) const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// For responses that may change at any time.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");

@@ -62,6 +62,13 @@ impl GetWorld {
         Self { gets: ClientGets::new(StreamNumbers::from(FIRST.0), links(0..3)), now: Duration::from_secs(100) }
     }
 
+    /// A client to which a lookup has named these holders.
+    fn found(holders: impl IntoIterator<Item = u16>) -> Self {
+        let mut world = Self::new();
+        world.gets.located = Some((digest(), holders.into_iter().collect()));
+        world
+    }
+
     fn handle(&mut self, input: GetInput) -> Vec<GetOutput> {
         self.gets.handle(input, self.now)
     }
@@ -87,7 +94,7 @@ impl GetWorld {
 
     /// A client with a read that this member was asked for.
     fn reading(member: u16) -> Self {
-        let mut world = Self::new();
+        let mut world = Self::found([member]);
         assert!(world.handle(GetInput::Read(read_from(member, CLIENT.0))).is_empty());
         assert!(world.gets.wants_room());
         let out = world.handle(GetInput::Room);
@@ -169,10 +176,10 @@ fn only_first_answers_of_asked_members_count() {
 #[test]
 fn only_one_lookup_at_a_time_and_none_without_a_committee() {
     let mut world = GetWorld::locating();
-    let out = world.handle(GetInput::Locate(Stream(6), digest()));
+    let out = world.handle(GetInput::Locate(Stream(6), digest(), None));
     assert_eq!(failures(&out), [(Stream(6), Code::Busy)]);
     world.handle(GetInput::Connected(None));
-    let out = world.handle(GetInput::Locate(Stream(7), digest()));
+    let out = world.handle(GetInput::Locate(Stream(7), digest(), None));
     assert_eq!(failures(&out), [(Stream(7), Code::NoCommittee)]);
 }
 
@@ -220,8 +227,43 @@ fn a_read_ends_with_its_members_link() {
 }
 
 #[test]
+fn only_what_a_lookup_found_is_read_and_only_from_those_that_said_so() {
+    let mut world = GetWorld::locating();
+    assert_eq!(failures(&world.handle(GetInput::Read(read_from(1, 7)))), [(Stream(7), Code::NotFound)]);
+    world.holds(1, FIRST, Some(4));
+    world.holds(0, FIRST, None);
+    assert_eq!(located(&world.wait(LOCATE_GRACE)), Some(vec![1]));
+    for member in [0, 2] {
+        let refused = failures(&world.handle(GetInput::Read(read_from(member, 7))));
+        assert_eq!(refused, [(Stream(7), Code::NotFound)], "{member}");
+    }
+    let other = Read { digest: Digest::of(b"other"), ..read_from(1, 7) };
+    assert_eq!(failures(&world.handle(GetInput::Read(other))), [(Stream(7), Code::NotFound)]);
+    // A second lookup of the blob adds holders.
+    let second = world.locate();
+    world.holds(2, second, Some(4));
+    world.holds(1, second, None);
+    world.holds(0, second, None);
+    for member in [1, 2] {
+        assert!(world.handle(GetInput::Read(read_from(member, 7 + u32::from(member)))).is_empty(), "{member}");
+    }
+}
+
+#[test]
+fn a_lookup_that_more_than_f_members_refuse_fails_with_their_reason() {
+    let refusal = |stream| Failed::new(stream, Code::NotAdmitted, "no token");
+    for (holder, is_refused) in [(None, true), (Some(4), false)] {
+        let mut world = GetWorld::locating();
+        world.handle(GetInput::Refused(0, refusal(FIRST)));
+        let mut out = world.holds(1, FIRST, holder);
+        out.extend(world.handle(GetInput::Refused(2, refusal(FIRST))));
+        assert_eq!(failures(&out) == [(CLIENT, Code::NotAdmitted)], is_refused, "{out:?}");
+    }
+}
+
+#[test]
 fn an_unreachable_member_fails_the_read() {
-    let mut world = GetWorld::new();
+    let mut world = GetWorld::found([3]);
     world.handle(GetInput::Read(read_from(3, 5)));
     assert_eq!(failures(&world.handle(GetInput::Room)), [(CLIENT, Code::NotFound)]);
     let mut world = GetWorld::reading(1);
@@ -231,7 +273,7 @@ fn an_unreachable_member_fails_the_read() {
 
 #[test]
 fn reads_wait_for_room_in_order_and_are_bounded() {
-    let mut world = GetWorld::new();
+    let mut world = GetWorld::found([0]);
     let most = u32::try_from(MAX_READS).unwrap();
     for client in 1..=most {
         assert!(world.handle(GetInput::Read(read_from(0, client))).is_empty());
