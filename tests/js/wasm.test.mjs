@@ -10,7 +10,7 @@ const VALUES = "(new|String)";
 const SOCKET = "(send|bufferedAmount|data|set_(binaryType|onmessage)|byteLength|length|prototypesetcall|now|call|instanceof_ArrayBuffer|_wbg_cb_unref)";
 const MODULES = [
   { name: "verifier", kilobytes: 100, imports: VALUES },
-  { name: "client", kilobytes: 180, imports: `(${VALUES}|${SOCKET})` },
+  { name: "client", kilobytes: 190, imports: `(${VALUES}|${SOCKET})` },
   { name: "slices", kilobytes: 40, imports: VALUES },
 ];
 

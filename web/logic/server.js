@@ -77,6 +77,8 @@ export class Server extends EventTarget {
   #turn = 0;
   #said = "";
   #refreshing = null;
+  /** The secret of the token that authorises puts and gets, or null. Only in memory. */
+  token = null;
   /** "page", "address", "typed", or null when nobody has named one. */
   from = null;
   /** Its HTTP address, or null. */
@@ -95,6 +97,14 @@ export class Server extends EventTarget {
     this.#own = own;
     this.#fetch = fetch;
     this.#limits = limits;
+  }
+
+  /** Takes a token's text, or no text. Whether it could be one; if not, there is none. */
+  useToken(text) {
+    const trimmed = text.trim();
+    const isToken = trimmed === "" || /^vouch-token-[1-9A-HJ-NP-Za-km-z]{40,50}$/.test(trimmed);
+    this.token = isToken && trimmed !== "" ? trimmed : null;
+    return isToken;
   }
 
   /** Whether the page came from the very server that it talks to. */

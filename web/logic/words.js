@@ -164,6 +164,7 @@ const REFUSED = {
   "not-enough-replicas": ["Not enough replicas took part.", "Their operators have to start them again. Then retry."],
   "no-committee-yet": ["The server has no committee yet.", "Its operators have to connect replicas first. Then retry."],
   busy: ["The server is busy.", "Retry in a moment."],
+  "not-admitted": ["This needs a token that the cluster accepts.", "Enter one under Server, then retry. The operator of the cluster makes tokens."],
   "no-space": ["Too many replicas have no space left.", "Tell their operators."],
   "storage-fault": ["Too many replicas cannot write to their disks.", "Tell their operators."],
   "timed-out": ["Too many replicas were too slow.", "Retry."],

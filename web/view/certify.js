@@ -90,7 +90,7 @@ class Job {
     const { identity: cluster } = trust.decision;
     const committee = trust.committee;
     const checkpoint = trust.checkpointOfLink(cluster);
-    const options = { file: this.file, server: server.base, cluster, checkpoint, expires };
+    const options = { file: this.file, server: server.base, cluster, checkpoint, token: server.token, expires };
     const onProgress = (event) => this.#heard(event);
     try {
       const result = await engine.run("put", options, { signal, onProgress, nudges: this.#wait.nudges });

@@ -71,7 +71,7 @@ class Job {
       // A bundle says from which cluster it is: only that one has the file.
       const cluster = said?.cluster ?? trust.decision.identity;
       const checkpoint = trust.checkpointOfLink(cluster);
-      const options = { digest: said?.digest_base58 ?? this.#wanted.digest, server: server.base, cluster, checkpoint };
+      const options = { digest: said?.digest_base58 ?? this.#wanted.digest, server: server.base, cluster, checkpoint, token: server.token };
       if (said !== null) options.length = said.length;
       if (said !== null) void this.#offerToPlay(said, signal);
       const result = await engine.run("get", options, { signal, onProgress: (event) => this.#heard(event), nudges: this.#wait.nudges });
@@ -114,7 +114,7 @@ class Job {
     try {
       const { report } = await this.#judge(said, { digest, length }, signal);
       if (report.verdict !== "valid") return;
-      const about = { digest, length, cluster, checkpoint: trust.checkpointOfLink(cluster), server: server.base };
+      const about = { digest, length, cluster, checkpoint: trust.checkpointOfLink(cluster), server: server.base, token: server.token };
       this.#canPlay = (await typeOf(engine, about, { signal })) !== null;
       this.#show();
     } catch {

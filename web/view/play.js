@@ -83,7 +83,7 @@ export class Showing {
       if (signal.aborted) return;
       if (judged.report.verdict !== "valid") return this.#refused(judged);
       const { digest_base58: digest, length, cluster } = judged.said;
-      const about = { digest, length, cluster, checkpoint: trust.checkpointOfLink(cluster), server: server.base };
+      const about = { digest, length, cluster, checkpoint: trust.checkpointOfLink(cluster), server: server.base, token: server.token };
       const type = await typeOf(engine, about, { signal, onProgress: (event) => this.#heard(event) });
       if (signal.aborted) return;
       if (type === null) return this.#notHere("not-playable");
@@ -196,7 +196,7 @@ export class Showing {
     const { digest, length } = this.#blob;
     const { engine, server, trust } = this.#context;
     const { identity: cluster } = trust.decision;
-    const options = { digest, length, server: server.base, cluster, checkpoint: trust.checkpointOfLink(cluster), range: `${error.at}-${error.at}`, retry: 0 };
+    const options = { digest, length, server: server.base, cluster, checkpoint: trust.checkpointOfLink(cluster), token: server.token, range: `${error.at}-${error.at}`, retry: 0 };
     const { signal } = this.#control;
     return engine.run("get", options, { signal, onProgress: (event) => this.#heard(event) }).then(
       () => error,

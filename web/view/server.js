@@ -7,6 +7,8 @@ import { code, fact, foreign, h, setData, setText } from "./dom.js";
 import { LogFact } from "./log_fact.js";
 import { summaryLine } from "./summary.js";
 
+const TOKEN_HINT = "Only if this server asks for one. It is kept until this page is closed, and not sent: files are signed with it here.";
+
 const button = (text, props = {}) => h("button", { ...props, class: "button" }, text);
 const connectedOf = ({ members }) => members.filter(({ connected }) => connected).length;
 
@@ -62,6 +64,16 @@ export class ServerPanel {
     "aria-describedby": "server-complaint",
   });
   #complaint = h("p", { class: "complaint", id: "server-complaint", role: "alert", hidden: true });
+  #token = h("input", {
+    id: "server-token",
+    type: "password",
+    class: "key",
+    autocomplete: "off",
+    spellcheck: "false",
+    placeholder: "vouch-token-…",
+    "aria-describedby": "server-token-hint",
+  });
+  #tokenHint = h("p", { class: "quiet", id: "server-token-hint", role: "status" }, TOKEN_HINT);
   #form;
   #more;
   element;
@@ -89,11 +101,24 @@ export class ServerPanel {
       h("div", { class: "field" }, this.#input, button("Use this server")),
       this.#complaint,
     );
+    this.#token.addEventListener("input", () => {
+      const isToken = server.useToken(this.#token.value);
+      this.#token.setAttribute("aria-invalid", String(!isToken));
+      setText(this.#tokenHint, isToken ? TOKEN_HINT : "This is no token: its text begins with vouch-token-.");
+    });
+    const tokens = h(
+      "div",
+      { class: "server-form" },
+      h("label", { for: "server-token" }, "Token"),
+      h("div", { class: "field" }, this.#token),
+      this.#tokenHint,
+    );
     this.#more = h(
       "div",
       { id: "server-more", class: "disclosed", hidden: true },
       this.#explained,
       this.#form,
+      tokens,
       this.#committee.element,
       this.#facts,
     );
