@@ -1,6 +1,7 @@
 //! Tests of `vouch-core` through its public interface. No IO, no clock.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod access_vectors;
 mod building_blocks;
 mod chains;
 mod docs;

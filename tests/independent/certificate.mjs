@@ -21,7 +21,7 @@ export function encodeCertificate(certificate) {
   return concat(utf8("vouch"), u8(1), u16(kind), u64(epoch), committee, u64(issuedAt), u32(count), u32(index), receipt, ...path, u16(n), bitmap, signature);
 }
 
-function decodeReceipt(reader) {
+export function readReceipt(reader) {
   const start = reader.at;
   reader.known(1, "receipt kind", 1);
   const salt = reader.take(16, "salt");
@@ -67,7 +67,7 @@ function decodeStoredClaim(reader) {
   if (count < 1 || count > MAX_COUNT) throw invalid("wrong count", { expected: `1 to ${MAX_COUNT}`, got: `${count}` });
   const index = reader.small(4, "index");
   if (index >= count) throw invalid("the index is not below the count", { expected: `below ${count}`, got: `${index}` });
-  const receipt = decodeReceipt(reader);
+  const receipt = readReceipt(reader);
   const path = Array.from({ length: pathLength(index, count) }, (_, i) => reader.take(32, `path hash ${i}`));
   const body = encodeStoredBody({ issuedAt, count, root: rootFromPath(leafHash(receipt.encoding), index, count, path) });
   return { issuedAt, count, index, receipt, path, body };

@@ -10,6 +10,8 @@ export const KIND_SEAL = 9;
 export const KIND_KEY_OFFER = 0x8003;
 // Signed by the operator of a cluster, never certified.
 export const KIND_OPERATOR = 0x8004;
+// Signed by the operator about access, never certified.
+export const KIND_ACCESS = 0x8005;
 
 export const encodeStoredBody = ({ issuedAt, count, root }) => concat(u64(issuedAt), u32(count), root);
 

@@ -3,6 +3,28 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import {
+  APPROVE,
+  DECIDE,
+  accessChangeIdentity,
+  authorisationBytes,
+  checkAuthorisation,
+  decodeAccessChange,
+  decodeAccessOp,
+  decodeAuthorisation,
+  encodeAccessChange,
+  encodeApproveAccess,
+  encodeAuthorisation,
+  encodeDecide,
+  isAccessSignedByOperator,
+  parseTokenSecret,
+  tokenSecretText,
+} from "../independent/access.mjs";
+import { decodeGenesis } from "../independent/committee.mjs";
+import { Failure } from "../independent/failure.mjs";
+import { decodeMessage } from "../independent/link.mjs";
+import { checkNodeVote, nodeVoteBytes } from "../independent/membership.mjs";
+import { fromHex, toHex } from "../independent/text.mjs";
 import { verify, verifyBlock, verifyEvidence, verifyHead, verifyOp } from "../independent/verify.mjs";
 import { bundleBytes, caseFiles, logBundleBytes, opBundleBytes, readVectors } from "../vectors/load.mjs";
 
@@ -45,6 +67,76 @@ test("vectors of log_bundles.json", () => {
   }
   assert.deepEqual(failures, []);
   assert.ok(file.cases.length > 100);
+});
+
+const failureOf = (work) => {
+  try {
+    work();
+    return null;
+  } catch (failure) {
+    if (!(failure instanceof Failure)) throw failure;
+    return failure.check ?? failure.verdict;
+  }
+};
+
+test("vectors of access.json: what is decided, and by whom", () => {
+  const { committees, operator, changes, votes, ops } = readVectors("access.json");
+  const own = decodeGenesis(fromHex(committees.own));
+  const key = fromHex(operator.key);
+  assert.equal(toHex(own.operator), operator.key);
+  for (const { name, change, identity, operator_signature: signature } of changes) {
+    const bytes = fromHex(change);
+    assert.equal(toHex(encodeAccessChange(decodeAccessChange(bytes))), change, name);
+    assert.equal(toHex(accessChangeIdentity(bytes)), identity, name);
+    assert.ok(isAccessSignedByOperator(key, own, bytes, fromHex(signature)), name);
+    for (let length = 0; length < bytes.length; length++) assert.notEqual(failureOf(() => decodeAccessChange(bytes.slice(0, length))), null, `${name}: ${length}`);
+  }
+  for (const one of operator.signatures) {
+    const got = isAccessSignedByOperator(fromHex(one.key ?? operator.key), own, fromHex(operator.change), fromHex(one.signature));
+    assert.equal(got, one.valid, one.name);
+  }
+  for (const { name, body, signed, refused } of votes) {
+    const { node, signature, change } = decodeAccessOp(APPROVE, fromHex(body));
+    const vote = { says: "approve-access", change: accessChangeIdentity(encodeAccessChange(change)), node, signature };
+    assert.equal(toHex(nodeVoteBytes(vote, { cluster: own.cluster, committee: own.digest })), signed, name);
+    assert.equal(failureOf(() => checkNodeVote(vote, own)), refused, name);
+  }
+  for (const { name, kind, body } of ops) {
+    const { change, ...signed } = decodeAccessOp(kind, fromHex(body));
+    const encode = { [DECIDE]: encodeDecide, [APPROVE]: encodeApproveAccess }[kind];
+    assert.equal(toHex(encode({ ...signed, change: encodeAccessChange(change) })), body, name);
+  }
+});
+
+test("vectors of access.json: authorisations and secrets", () => {
+  const { tokens, secrets, authorisations } = readVectors("access.json");
+  for (const { name, authorisation, cluster, action, content, now, signed, refused } of authorisations) {
+    const decoded = decodeAuthorisation(fromHex(authorisation));
+    const asked = { cluster: fromHex(cluster), action, content: fromHex(content) };
+    assert.equal(toHex(encodeAuthorisation(decoded)), authorisation, name);
+    assert.equal(toHex(authorisationBytes({ ...asked, signedAt: decoded.signedAt })), signed, name);
+    assert.equal(failureOf(() => checkAuthorisation(decoded, { ...asked, now })), refused, name);
+  }
+  // No field of an authorisation that counts can be changed.
+  const { authorisation, cluster, action, content, now } = authorisations.find(({ name }) => name === "store");
+  const asked = { cluster: fromHex(cluster), action, content: fromHex(content), now };
+  for (let offset = 0; offset < 104; offset++) {
+    const altered = fromHex(authorisation);
+    altered[offset] ^= 1;
+    const refused = failureOf(() => checkAuthorisation(decodeAuthorisation(altered), asked));
+    assert.ok(["signature", "time", "invalid"].includes(refused), `${offset}: ${refused}`);
+  }
+  for (const { label, seed, text } of tokens) assert.deepEqual([tokenSecretText(fromHex(seed)), toHex(parseTokenSecret(text))], [text, seed], label);
+  for (const { name, text } of secrets) assert.equal(parseTokenSecret(text), null, name);
+});
+
+test("vectors of access.json: messages, and bytes that are refused", () => {
+  const { messages, invalid } = readVectors("access.json");
+  for (const { name, message } of messages) assert.equal(failureOf(() => decodeMessage(fromHex(message))), null, name);
+  for (const { of, kind, name, bytes, verdict } of invalid) {
+    const decode = { change: decodeAccessChange, op: (body) => decodeAccessOp(kind, body), authorisation: decodeAuthorisation, message: decodeMessage }[of];
+    assert.equal(failureOf(() => decode(fromHex(bytes))), verdict, name);
+  }
 });
 
 test("the committed vectors equal the generator's output", () => {

@@ -1,5 +1,6 @@
 // Writes the test vectors and the example in the specification; with --check only compares them.
 import { readFileSync, writeFileSync } from "node:fs";
+import { accessFile } from "./generator/access.mjs";
 import { bundleFile } from "./generator/bundle.mjs";
 import { buildingBlocks } from "./generator/building_blocks.mjs";
 import { certificateFile } from "./generator/certificate.mjs";
@@ -50,6 +51,7 @@ const files = {
   "epoch_bundles.json": epochBundlesFile,
   "forks.json": forksFile,
   "membership.json": membershipFile,
+  "access.json": accessFile,
   "log.json": logFile,
   "ops.json": opsFile,
   "log_bundles.json": logBundlesFile,
