@@ -26,3 +26,4 @@ pub mod replica;
 pub mod server;
 pub mod store;
 pub mod tls;
+mod xdg;
