@@ -30,8 +30,7 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
     }
     metrics::check(args.metrics.as_deref(), tls.is_some(), args.insecure, metrics::FOR_SERVERS)?;
     let data = args.data.map_or_else(data_folders::server, Ok)?;
-    let folder = host.disk().absolute(&data).map_err(Failure::new)?;
-    let mut config = server::ServerConfig::new(data);
+    let mut config = server::ServerConfig::new(data.clone());
     config.wanted = WantedCommittee {
         replicas: args.replicas,
         members: args.members.as_deref().map(members::read).transpose()?,
@@ -50,6 +49,7 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
     let page_of_events = page.clone();
     let report = move |event| print_server_event(&event, page_of_events.get().map_or("", String::as_str));
     let server = Server::open(host.clone(), config, Arc::new(report)).map_err(Failure::new)?;
+    let folder = host.disk().absolute(&data).map_err(Failure::new)?;
     let listener = host.listen(&address).await.map_err(|error| {
         let next = "choose another with `vouch server PORT` or `vouch server ADDRESS:PORT`";
         Failure::new(format_args!("cannot listen on {address}: {error}; {next}"))

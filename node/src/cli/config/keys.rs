@@ -119,6 +119,12 @@ pub(super) fn find<'a>(definitions: &'a Command, path: &[&str]) -> Option<&'a Co
     path.iter().try_fold(definitions, |command, name| command.find_subcommand(name))
 }
 
+/// The keys of one command with the arguments that they set.
+pub(super) fn of_command<'a>(definitions: &'a Command, path: &[&str]) -> Vec<(&'a str, &'a Arg)> {
+    let args = find(definitions, path).into_iter().flat_map(Command::get_arguments);
+    args.filter_map(|arg| Some((key(path, arg)?, arg))).collect()
+}
+
 /// The keys of a section with the arguments that they set: those of the command, or of all below it.
 pub(super) fn of_section<'a>(definitions: &'a Command, path: &[&str]) -> Vec<(&'a str, &'a Arg)> {
     let Some(command) = find(definitions, path) else { return Vec::new() };

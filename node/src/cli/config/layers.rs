@@ -89,9 +89,7 @@ impl Layers {
         let (path, matches) = leaf(&given);
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let definitions = if is_strict { definitions } else { keys::at(definitions, &path, without_duties) };
-        let configured = keys::of_section(&definitions, &path);
-        let configured: Vec<(&str, &Arg)> =
-            configured.into_iter().filter(|(_, arg)| keys::key(&path, arg).is_some()).collect();
+        let configured = keys::of_command(&definitions, &path);
         let is_group = keys::find(&definitions, &path).is_some_and(Command::has_subcommands);
         if configured.is_empty() || is_group {
             let (file, path) = (ConfigFile { path: None, settings: Vec::new() }, owned(&path));
