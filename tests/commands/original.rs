@@ -1,6 +1,7 @@
 //! The three commands of the first version still work as they were written then.
 
 use std::net::TcpListener;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -145,7 +146,7 @@ fn nodes_go_on_using_a_folder_that_is_there() {
     // what a demo leaves does not count: the server finds its data again
     fs::create_dir_all(here.join("demo")).unwrap();
     assert_eq!(data_of(&["server", "0"]), home.join("server").display().to_string());
-    fs::create_dir(here.join("replica-1")).unwrap();
+    fs::DirBuilder::new().mode(0o700).create(here.join("replica-1")).unwrap();
     let here = here.canonicalize().unwrap();
     assert_eq!(data_of(&["server", "0"]), here.join("server").display().to_string());
     assert_eq!(data_of(&["replica", "127.0.0.1:1"]), here.join("replica-1").display().to_string());

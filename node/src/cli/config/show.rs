@@ -132,9 +132,13 @@ fn show_command(given: Option<&Path>, args: &ConfigShowArgs) -> Result<u8, Failu
         Refusal::Usage(error, notes) => usage::failure(*error, notes),
     };
     let layers = Layers::find(line, false).map_err(refused)?;
-    let (matches, _) = layers.matches().map_err(refused)?;
     let path: Vec<&str> = layers.path.iter().map(String::as_str).collect();
     let command = path.join(" ");
+    let below = keys::sections(&keys::definitions(), &path).join(", ");
+    if !below.is_empty() {
+        return Err(Failure::new(format_args!("`vouch {command}` has several commands; add one of: {below}")));
+    }
+    let (matches, _) = layers.matches().map_err(refused)?;
     if layers.options.is_empty() {
         return Err(Failure::new(format_args!("`vouch {command}` has no options that can be configured")));
     }
