@@ -23,6 +23,8 @@ const MAX_MISTAKES: usize = 10;
 const OF_MACHINE: &str = "/etc/vouch/config.toml";
 /// How similar two names must be, from 0 to 1, for one to be suggested in place of the other. clap uses the same.
 const SIMILAR: f64 = 0.7;
+/// From here on, one name is the other with a slip of the finger.
+const NEARLY_EQUAL: f64 = 0.9;
 
 /// What the file says about one option.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +107,7 @@ struct Mistake(usize, String);
 pub(super) fn parse(path: &Path, bytes: &[u8], definitions: &Command) -> Result<Vec<Setting>, Failure> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let place = Place::of(&bytes[..error.valid_up_to()]);
-        Failure::new(format_args!("{}:{place}: expected UTF-8", output::name(path)))
+        Failure::cannot_check(format_args!("{}:{place}: expected UTF-8", output::name(path)))
     })?;
     let mut parser = Checker { definitions, text, settings: Vec::new(), mistakes: Vec::new() };
     match DeTable::parse(text) {
@@ -227,6 +229,7 @@ fn unknown(definitions: &Command, path: &[&str], name: &str, keys: &[(&str, &Arg
         return format!("{what}; only the command line can say --{shown}");
     }
     match (elsewhere(&shown), nearest) {
+        (_, Some((similarity, known))) if similarity > NEARLY_EQUAL => format!("{what}; did you mean `{known}`?"),
         (others, _) if others.contains(&format!("[{CLIENT}]")) => format!("{what}; it is a key of [{CLIENT}]"),
         (others, _) if !others.is_empty() => format!("{what}; it is a key of {}", others.join(", ")),
         (_, Some((similarity, known))) if similarity > SIMILAR => format!("{what}; did you mean `{known}`?"),
