@@ -135,7 +135,7 @@ fn show_command(given: Option<&Path>, args: &ConfigShowArgs) -> Result<u8, Failu
     let path: Vec<&str> = layers.path.iter().map(String::as_str).collect();
     let command = path.join(" ");
     let below = keys::sections(&keys::definitions(), &path).join(", ");
-    if !below.is_empty() {
+    if !path.is_empty() && !below.is_empty() {
         return Err(Failure::new(format_args!("`vouch {command}` has several commands; add one of: {below}")));
     }
     let (matches, _) = layers.matches().map_err(refused)?;
