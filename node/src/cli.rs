@@ -9,7 +9,9 @@ mod cluster_status;
 mod committee;
 mod committee_args;
 mod compare;
+mod config;
 mod connection_args;
+mod data_folders;
 mod demo;
 mod destination;
 mod get;
@@ -47,7 +49,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
 use serde_json::{Value, json};
 
 use crate::durable;
@@ -58,6 +59,7 @@ use args::{
     Cli, ClientArgs, Command, CompareArgs, DemoArgs, ForgetArgs, GetArgs, InspectArgs, KeygenArgs, MaintainArgs,
     PutArgs, UpgradeArgs, VerifyArgs,
 };
+use config::{ConfigFileArgs, Refusal};
 use connection_args::{TransportArgs, TrustArgs};
 use log_args::LogCommandArgs;
 use node_args::{ReplicaArgs, ServerArgs};
@@ -142,6 +144,7 @@ impl Command {
             Self::Upgrade(args) => args.json,
             Self::Certs(args) => args.is_json(),
             Self::Keygen(args) => args.json,
+            Self::Config(args) => args.is_json(),
             Self::Operator(args) => args.command.is_json(),
             Self::Token(args) => args.command.is_json(),
             Self::Status(args) => args.json,
@@ -184,16 +187,17 @@ pub fn main() -> ExitCode {
             usual(panic);
         }
     }));
-    let cli = match Cli::try_parse() {
+    let Cli { command, file } = match config::parse(std::env::args_os().collect()) {
         Ok(cli) => cli,
-        Err(error) => return usage::report(error),
+        Err(Refusal::Usage(error, notes)) => return usage::report(*error, &notes),
+        Err(Refusal::File(failure)) => return report(&failure, usage::errors()),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report(&Failure::new(format!("cannot start: {error}")), Errors::Text),
     };
-    let (errors, is_service) = (cli.command.errors(), cli.command.is_service());
-    let result = runtime.block_on(Box::pin(run(cli.command)));
+    let (errors, is_service) = (command.errors(), command.is_service());
+    let result = runtime.block_on(Box::pin(run(command, file)));
     // Do not wait for threads: one may block in a read of standard input.
     runtime.shutdown_background();
     let code = match result {
@@ -240,7 +244,7 @@ fn host(command: &Command) -> Result<Host, Failure> {
     Ok(host.with_dialing(dialing))
 }
 
-async fn run(command: Command) -> Result<u8, Failure> {
+async fn run(command: Command, file: ConfigFileArgs) -> Result<u8, Failure> {
     let cannot_start = |error| Failure::new(format_args!("cannot start: {error}"));
     signals::survive_size_limits().map_err(cannot_start)?;
     resources::forbid_core_dumps().map_err(cannot_start)?;
@@ -266,6 +270,7 @@ async fn run(command: Command) -> Result<u8, Failure> {
         Command::Health(args) => health::health(host, args).await,
         Command::Du(args) => maintain::du(host, args).await,
         Command::Scrub(args) => maintain::scrub(host, args).await,
+        Command::Config(args) => config::config(file.config_file.as_deref(), args),
         Command::Demo(args) => demo::demo(host, args).await,
         Command::Completions(args) => packaging::completions(&args),
         Command::Man(args) => packaging::man(host, &args),

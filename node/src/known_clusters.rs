@@ -20,6 +20,7 @@ use crate::host::Host;
 use crate::host::disk::DiskLock;
 use crate::host::files::FileError;
 use crate::tls::ServerAddress;
+use crate::xdg;
 
 /// Maximum size of the file in bytes.
 const MAX_SIZE: usize = 1 << 20;
@@ -112,10 +113,8 @@ impl KnownClusters {
     /// # Errors
     /// [`KnownClustersError::NoHome`].
     pub fn of_user(host: &Host) -> Result<Self, KnownClustersError> {
-        let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let config = folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")));
-        let config = config.ok_or(KnownClustersError::NoHome)?;
-        Ok(Self::at(host, config.join("vouch").join("known_clusters")))
+        let folder = xdg::config_folder().ok_or(KnownClustersError::NoHome)?;
+        Ok(Self::at(host, folder.join("known_clusters")))
     }
 
     /// The file's path.

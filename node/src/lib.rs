@@ -27,3 +27,4 @@ pub mod server;
 pub mod store;
 pub mod tls;
 pub mod token_file;
+mod xdg;

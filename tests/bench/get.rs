@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use support::processes::{Processes, program};
+use support::processes::{Processes, isolate, program};
 use tokio::runtime::Runtime;
 use vouch_core::digest::Digest;
 
@@ -37,6 +37,7 @@ pub(crate) fn run(runs: usize, size: usize) {
 
 fn getting(server: &str, digest: &str) -> Command {
     let mut get = Command::new(program());
+    isolate(&mut get, &std::env::temp_dir());
     get.args(["get", digest, "--server", server, "-o", "-"]).stderr(Stdio::null());
     get
 }
@@ -82,6 +83,7 @@ pub(crate) fn hash_standard_input() {
 pub(crate) fn to_file(server: &str, digest: &str, file: &Path) -> f64 {
     let start = Instant::now();
     let mut get = Command::new(program());
+    isolate(&mut get, &std::env::temp_dir());
     get.args(["get", digest, "--server", server, "-o"]).arg(file).stdout(Stdio::null()).stderr(Stdio::null());
     assert!(get.status().unwrap().success());
     // a failed get would leave an empty file

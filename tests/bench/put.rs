@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use support::processes::{Processes, program};
+use support::processes::{Processes, isolate, program};
 use tokio::runtime::Runtime;
 
 use super::{median, noise, row};
@@ -49,6 +49,7 @@ pub(crate) fn run(runs: usize, size: usize) {
 pub(crate) fn put(server: &str, file: &Path) -> f64 {
     let start = Instant::now();
     let mut put = Command::new(program());
+    isolate(&mut put, &std::env::temp_dir());
     put.arg("put").arg(file).args(["--renew", "--server", server, "--json"]).stdout(Stdio::null());
     assert!(put.status().unwrap().success());
     start.elapsed().as_secs_f64()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::blobs::content;
-use support::processes::{Processes, program};
+use support::processes::{Processes, async_command};
 use support::proxy::Proxy;
 use support::until;
 use tempfile::TempDir;
@@ -40,7 +40,7 @@ impl GetWorld {
     }
 
     fn command(&self, output: &str) -> Command {
-        let mut command = Command::new(program());
+        let mut command = async_command(self.folder.path());
         let (digest, identity) = (Digest::of(&self.bytes).to_string(), self.identity.to_string());
         command.args([
             "get",
@@ -53,9 +53,7 @@ impl GetWorld {
             "--server",
             self.proxy.address(),
         ]);
-        let folder = self.folder.path();
-        command.current_dir(folder).env("HOME", folder).env_remove("XDG_CONFIG_HOME").kill_on_drop(true);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 

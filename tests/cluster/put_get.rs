@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use support::blobs::{content, get_bytes, judge, put_bytes, put_file, verdict, write_content};
 use support::in_process::InProcess;
-use support::processes::{Processes, program};
+use support::processes::{Processes, async_command};
 use tokio::io::AsyncWriteExt;
 use vouch_core::digest::Digest;
 use vouch_core::session::SessionError;
@@ -81,12 +81,12 @@ async fn standard_input_of_unknown_length_is_certified() {
     let cluster = Processes::start(3).await;
     for (seed, size) in (0..).zip([0, 1, 256 * KIB, MIB + 1]) {
         let bytes = content(seed, size);
-        let mut command = tokio::process::Command::new(program());
+        let mut command = async_command(cluster.root());
         // a bundle for each size: a bundle of other bytes is not replaced
         let kept = format!("stream-{size}.vouch");
         command.args(["put", "-", "--server", cluster.address(), "--bundle", &kept]);
-        command.current_dir(cluster.root()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.kill_on_drop(true).spawn().unwrap();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let mut input = child.stdin.take().unwrap();
         // in two parts with a pause, as through a pipe
         let (one, other) = bytes.split_at(size / 2);

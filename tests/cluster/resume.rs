@@ -8,7 +8,7 @@ use serde_json::Value;
 use support::blobs::{content, judge};
 use support::fake_replica::{FakeReplica, Identity};
 use support::in_process::InProcess;
-use support::processes::{Node, Processes, program, run};
+use support::processes::{Node, Processes, async_command, run};
 use support::proxy::Proxy;
 use support::raw_link::RawLink;
 use support::until;
@@ -66,11 +66,10 @@ impl PutWorld {
     }
 
     fn command(&self, folder: &Path, more: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        let mut command = async_command(folder);
         let identity = self.identity.to_string();
         command.args(["put", "file", "--json", "--cluster", &identity, "--server", self.proxy.address()]);
-        command.args(more).current_dir(folder).env("HOME", folder).env_remove("XDG_CONFIG_HOME");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.args(more).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 

@@ -8,11 +8,10 @@ use std::time::Duration;
 use serde_json::Value;
 use support::blobs::{content, get_bytes, judge};
 use support::fake_server::FakeServer;
-use support::processes::{Node, Processes, program, run};
+use support::processes::{Node, Processes, async_command, run};
 use support::proxy::Proxy;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::process::Command;
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::verify::Verdict;
 use vouch_fixture::TestEpochs;
@@ -108,10 +107,10 @@ async fn every_command_goes_on_at_the_next_server() {
     assert_eq!(fs::read(world.folder().join("copy")).unwrap(), b"one");
 
     // Standard input was not read yet when the first server failed.
-    let mut put = Command::new(program());
+    let mut put = async_command(world.folder());
     let both = servers.join(",");
-    put.args(["put", "-", "--cluster", &world.identity.to_string(), "--server", &both]).current_dir(world.folder());
-    put.stdin(Stdio::from(fs::File::open(world.folder().join("two")).unwrap())).kill_on_drop(true);
+    put.args(["put", "-", "--cluster", &world.identity.to_string(), "--server", &both]);
+    put.stdin(Stdio::from(fs::File::open(world.folder().join("two")).unwrap()));
     let put = put.output().await.unwrap();
     assert!(put.status.success(), "{put:?}");
 }

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::processes::{Processes, program, run};
+use support::processes::{Processes, async_command, run};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 const NOBODY: &str = "3UDUyZQXNCDVRBTtTsqbfr6sdPxUAeJyH2HR7VQMjaVj";
@@ -93,9 +93,8 @@ async fn a_server_of_another_cluster_is_refused() {
 async fn a_watch_shows_each_change_and_survives_the_server() {
     let mut cluster = Processes::start(4).await;
     cluster.put(b"letter").await.unwrap();
-    let mut command = tokio::process::Command::new(program());
-    command.args(["status", "--server", cluster.address(), "--watch", "--json"]).current_dir(cluster.root());
-    command.env("HOME", cluster.root()).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut command = async_command(cluster.root());
+    command.args(["status", "--server", cluster.address(), "--watch", "--json"]).stdout(Stdio::piped());
     let mut watching = command.spawn().unwrap();
     let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
     let mut until = async |what: &str, is_so: fn(&Value) -> bool| {

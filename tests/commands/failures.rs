@@ -148,7 +148,7 @@ fn data_folder_in_use_is_refused() {
     server.line_with("listening on ");
     let second = vouch(folder.path(), &["server", "0"]);
     let in_use = |path: &str| format!("vouch: {path} is in use by another process; name another folder with --data\n");
-    assert_eq!(second.fails_with(1), in_use("./.vouch/server"));
+    assert_eq!(second.fails_with(1), in_use(&folder.path().join(".local/share/vouch/server").display().to_string()));
     let mut replica = Node::start(folder.path(), &["replica", NOBODY, "--data", "r"]);
     replica.line_with("data in ");
     assert_eq!(vouch(folder.path(), &["replica", NOBODY, "--data", "r"]).fails_with(1), in_use("r"));
@@ -201,7 +201,7 @@ fn keygen_prints_existing_keys() {
     let keys: Vec<&String> = json.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["folder", "node_key", "vote_key", "possession"]);
     assert_eq!(text.row("folder"), json["folder"].as_str().unwrap());
-    assert!(text.row("folder").ends_with("/.vouch/replica-1"), "the folder that a first replica takes");
+    assert!(text.row("folder").ends_with("/.local/share/vouch/replica-1"), "the folder that a first replica takes");
     for (row, key, size) in
         [("node key", "node_key", 32), ("vote key", "vote_key", 48), ("possession", "possession", 96)]
     {

@@ -16,7 +16,8 @@ fn log_lines_have_time_and_level() {
     cluster.server.line_with("replica-1 joined");
     cluster.replicas[0].line_with("connected to");
     let log = [cluster.server.printed(), cluster.replicas[0].printed()].concat();
-    let fixed = ["listening on ", "server identity: ", "the committee forms ", "page ", "replica replica-1 ("];
+    let fixed =
+        ["listening on ", "server identity: ", "data in ", "the committee forms ", "page ", "replica replica-1 ("];
     for line in log.lines() {
         let is_fixed = fixed.iter().any(|beginning| line.starts_with(beginning));
         assert!(is_fixed != message_of(line).is_some(), "{line:?} in\n{log}");

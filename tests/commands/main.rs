@@ -2,6 +2,7 @@
 //! program; clusters are child processes.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod config;
 mod demo;
 mod destinations;
 mod failures;

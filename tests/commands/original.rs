@@ -1,13 +1,19 @@
 //! The three commands of the first version still work as they were written then.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::{env, fs};
 
+use support::processes::isolate;
+
 use crate::nodes::Node;
 use crate::program::{self, Run};
+
+/// Where nodes keep their data, in the home folder.
+const DATA: &str = ".local/share/vouch";
 
 /// The commands name a fixed port, so only one test may run them at a time.
 static PORT: Mutex<()> = Mutex::new(());
@@ -31,7 +37,7 @@ fn three_commands(start: impl Fn() -> Command, replicas: usize) -> Run {
     folders.sort();
     for (number, line) in (1..).zip(&folders) {
         assert!(line.starts_with(&format!("replica replica-{number} (")), "{line}");
-        assert!(line.ends_with(&format!("/.vouch/replica-{number}")), "{line}");
+        assert!(line.ends_with(&format!("/{DATA}/replica-{number}")), "{line}");
     }
     let run = program::run(start().args(["client", &address, "Cargo.lock"]), b"");
     let identity = server.line_with("server identity: ");
@@ -67,7 +73,7 @@ fn in_a_folder(replicas: usize) {
     assert_eq!(run.stderr, "", "nothing beside the five lines");
     let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, [".vouch", "Cargo.lock"], "the client keeps nothing");
+    assert_eq!(left, [".local", "Cargo.lock"], "the client keeps nothing");
 }
 
 #[test]
@@ -80,30 +86,14 @@ fn original_commands_work_with_one_replica() {
     in_a_folder(1);
 }
 
-/// Removes folders when dropped.
-struct Removed(Vec<PathBuf>);
-
-impl Drop for Removed {
-    fn drop(&mut self) {
-        for folder in &self.0 {
-            // it may never have been created
-            let _ = fs::remove_dir_all(folder);
-        }
-    }
-}
-
 /// Runs `cargo run server 9090` and the others through cargo, from the repository's folder.
 #[test]
 fn original_commands_work_through_cargo() {
     let root = program::root();
-    let data = root.join(".vouch");
-    let mut made: Vec<PathBuf> = ["server", "replica-1", "replica-2", "replica-3"].map(|name| data.join(name)).into();
-    if let Some(own) = made.iter().find(|folder| folder.exists()) {
-        eprintln!("skipped: somebody's own cluster is in {}", own.display());
+    let own = root.join(".vouch");
+    if own.exists() {
+        eprintln!("skipped: somebody's own cluster may be in {}", own.display());
         return;
-    }
-    if !data.exists() {
-        made.push(data);
     }
     if !cfg!(debug_assertions) {
         eprintln!("skipped: `cargo run` would compile everything anew without --release");
@@ -119,7 +109,7 @@ fn original_commands_work_through_cargo() {
             (name.to_owned(), env::var_os(name).or_else(default).unwrap_or_default())
         };
         command.envs([keep("CARGO_HOME", ".cargo"), keep("RUSTUP_HOME", ".rustup")]);
-        command.env("HOME", home.path()).env_remove("XDG_CONFIG_HOME");
+        isolate(&mut command, home.path());
         // remove cargo's variables of this test run: a user's cargo does not have them
         for (name, _) in env::vars_os() {
             let name = name.to_string_lossy().into_owned();
@@ -132,7 +122,6 @@ fn original_commands_work_through_cargo() {
     // build first, without a deadline
     let built = cargo().arg("build").output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let _removed = Removed(made);
     let run = three_commands(
         || {
             let mut command = cargo();
@@ -142,6 +131,44 @@ fn original_commands_work_through_cargo() {
         3,
     );
     assert_five_lines(&run, &root.join("Cargo.lock"));
+}
+
+#[test]
+fn nodes_go_on_using_a_folder_that_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().join(".vouch");
+    let data_of = |args: &[&str]| {
+        let line = Node::start(folder.path(), args).line_with("data in ");
+        line.rsplit_once("data in ").unwrap().1.to_owned()
+    };
+    let home = folder.path().canonicalize().unwrap().join(DATA);
+    assert_eq!(data_of(&["server", "0"]), home.join("server").display().to_string());
+    // what a demo leaves does not count: the server finds its data again
+    fs::create_dir_all(here.join("demo")).unwrap();
+    assert_eq!(data_of(&["server", "0"]), home.join("server").display().to_string());
+    fs::DirBuilder::new().mode(0o700).create(here.join("replica-1")).unwrap();
+    let here = here.canonicalize().unwrap();
+    assert_eq!(data_of(&["server", "0"]), here.join("server").display().to_string());
+    assert_eq!(data_of(&["replica", "127.0.0.1:1"]), here.join("replica-1").display().to_string());
+}
+
+#[test]
+fn a_service_uses_the_folder_that_systemd_gives_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let start = |args: &[&str], process: Option<&str>| {
+        let mut command = program::command(folder.path());
+        command.args(args).env("STATE_DIRECTORY", &state);
+        process.map(|process| command.env("SYSTEMD_EXEC_PID", process));
+        Node::run(&mut command).line_with("data in ")
+    };
+    for args in [&["server", "0"][..], &["replica", "127.0.0.1:1"]] {
+        assert!(start(args, None).ends_with("/state"), "{args:?}");
+        fs::remove_dir_all(&state).unwrap();
+        // a terminal of another service
+        assert!(start(args, Some("1")).contains(DATA), "{args:?}");
+        assert!(!state.exists());
+    }
 }
 
 #[test]

@@ -43,9 +43,9 @@ fn newest(folder: &Path) -> SystemTime {
 
 /// A command of the program in a folder that is also its home: it reads and writes no file of the user.
 pub fn command(folder: &Path) -> Command {
-    let mut command = Command::new(path());
-    command.current_dir(folder).env("HOME", folder).env_remove("XDG_CONFIG_HOME").env("COLUMNS", "100");
-    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    path();
+    let mut command = support::processes::command(folder);
+    command.env("COLUMNS", "100").stdin(Stdio::null());
     command
 }
 

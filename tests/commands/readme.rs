@@ -18,6 +18,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use support::processes::isolate;
+
 use crate::nodes::Cluster;
 use crate::program::{self, binary, vouch};
 
@@ -151,8 +153,9 @@ fn run(steps: &[Step]) -> Vec<String> {
         let mut shell = Command::new("sh");
         // both streams interleaved, as a terminal shows them
         shell.arg("-c").arg(format!("exec 2>&1\n{line}")).current_dir(&folder);
-        shell.env("PATH", format!("{}:/usr/bin:/bin", bin.display())).env("HOME", home.path());
-        shell.env_remove("XDG_CONFIG_HOME").env("IDENTITY", &identity).env("COLUMNS", "100");
+        shell.env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+        isolate(&mut shell, home.path());
+        shell.env("IDENTITY", &identity).env("COLUMNS", "100");
         let run = program::run(&mut shell, b"");
         let got: Vec<String> = String::from_utf8_lossy(&run.stdout).lines().map(str::to_owned).collect();
         if run.code != Some(0) || !is_as_expected(&step.expected, &got) {

@@ -1,4 +1,4 @@
-//! The program's exact output: transcripts under `help`, `errors`, `bundles` (verdicts) and `keys`.
+//! The program's exact output: transcripts under `help`, `errors`, `bundles` (verdicts), `keys` and `config`.
 //!
 //! `[..]` matches anything within a line. After a change of wording, `TRYCMD=overwrite cargo test -p vouch-tests --test commands
 //! transcripts` rewrites them; review the result as a user would read it.
@@ -15,11 +15,12 @@ fn transcripts() {
     let folder = program::root().join("tests/commands");
     let cases = trycmd::TestCases::new();
     cases.register_bin("vouch", program::path().as_path());
-    cases.env("HOME", home.path().to_str().unwrap()).env("XDG_CONFIG_HOME", "");
+    cases.env("HOME", home.path().to_str().unwrap()).env("XDG_CONFIG_HOME", "").env("XDG_DATA_HOME", "");
+    cases.env("VOUCH_CONFIG", "/dev/null");
     cases.env("COLUMNS", "100").env("NO_COLOR", "1");
     cases.insert_var("[HOME]", home.path().to_str().unwrap().to_owned()).unwrap();
     cases.insert_var("[VERSION]", env!("CARGO_PKG_VERSION")).unwrap();
-    for kind in ["help", "errors", "bundles", "keys"] {
+    for kind in ["help", "errors", "bundles", "keys", "config"] {
         cases.case(folder.join(kind).join("*.toml"));
     }
     cases.run();

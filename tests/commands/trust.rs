@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use support::processes::isolate;
+
 use crate::nodes::{Cluster, Node};
 use crate::program::{self, Run, vouch};
 
@@ -12,8 +14,8 @@ fn follow(folder: &Path, command_line: &str) -> Run {
     let mut path = program::path().parent().unwrap().as_os_str().to_owned();
     path.push(":/usr/bin:/bin");
     let mut shell = Command::new("sh");
-    shell.args(["-c", command_line]).current_dir(folder).env("HOME", folder).env("PATH", path);
-    shell.env_remove("XDG_CONFIG_HOME");
+    shell.args(["-c", command_line]).current_dir(folder).env("PATH", path);
+    isolate(&mut shell, folder);
     program::run(&mut shell, b"")
 }
 

@@ -7,6 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use support::processes::isolate;
+
 use crate::program;
 
 /// Ends every process of the shell with it.
@@ -70,12 +72,12 @@ impl Desk {
     /// Runs a script. Returns what it printed, if it succeeded; otherwise panics with that and the logs.
     fn run(&self, script: &str, logs: &[&str]) -> String {
         let home = self.home();
-        let run = Command::new("bash")
+        let mut shell = Command::new("bash");
+        isolate(&mut shell, &home);
+        let run = shell
             .args(["-c", &format!("{CLEAN_UP}\nset -exuo pipefail\n{script}")])
             .current_dir(&home)
-            .env("HOME", &home)
             .env("PATH", format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap()))
-            .env_remove("XDG_CONFIG_HOME")
             .stdin(Stdio::null())
             .process_group(0)
             .output()

@@ -36,6 +36,7 @@ test("the package has these files and no other", () => {
   assert.deepEqual(found.filter((name) => !pages.includes(name)), [
     "etc/default/vouch-replica",
     "etc/default/vouch-server",
+    "etc/vouch/config.toml",
     "usr/bin/vouch",
     "usr/lib/systemd/system/vouch-replica.service",
     "usr/lib/systemd/system/vouch-server.service",
@@ -74,7 +75,7 @@ test("man shows a page", { skip: has("man") ? false : "man is not installed" }, 
 test("the package says what it is and what it needs", () => {
   const control = read("DEBIAN/control");
   for (const line of [/^Package: vouch$/m, /^Depends: .*libc6.*systemd-sysusers/m, /^Section: net$/m]) assert.match(control, line);
-  assert.equal(read("DEBIAN/conffiles"), "/etc/default/vouch-server\n/etc/default/vouch-replica\n");
+  assert.equal(read("DEBIAN/conffiles"), "/etc/default/vouch-server\n/etc/default/vouch-replica\n/etc/vouch/config.toml\n");
   assert.equal(modeOf("etc/default/vouch-replica"), "600", "it may have credentials");
   assert.match(read("usr/share/doc/vouch/copyright"), /Apache-2\.0[^]*Permission is hereby granted/);
 });

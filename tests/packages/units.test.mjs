@@ -50,6 +50,14 @@ for (const kind of ["server", "replica"]) {
     assert.equal(spawnSync(program, [...given, "--unknown", "--help"]).status, 2);
   });
 
+  test(`${name}: its options may all be in the file of the package`, () => {
+    const config = join(root, "deploy/config.toml");
+    const shown = execFileSync(program, ["--config", config, "config", "show", "--json", kind], { encoding: "utf8", env: { PATH: process.env.PATH, HOME: folder } });
+    assert.ok(JSON.parse(shown).options.some(({ key }) => key === "data"), shown);
+    // The folder of the service is that of systemd, unless the file names another.
+    assert.ok(!unit.includes("--data"), unit);
+  });
+
   test(`${name}: puts in progress have time to finish before systemd kills the service`, () => {
     const [, seconds] = unit.match(/^TimeoutStopSec=(\d+)$/m);
     const help = execFileSync(program, [kind, "--help"], { encoding: "utf8" }).replaceAll(/\s+/g, " ");

@@ -33,11 +33,38 @@ pub fn program() -> PathBuf {
     path
 }
 
+/// Keeps a command from the files of whoever runs the tests: this folder becomes its home, and neither a variable nor a file configures
+/// it.
+pub fn isolate(command: &mut Command, home: &Path) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("VOUCH_") {
+            command.env_remove(name);
+        }
+    }
+    // a file of the machine counts, too
+    command.env("HOME", home).env("VOUCH_CONFIG", "/dev/null");
+    for name in ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "STATE_DIRECTORY", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+}
+
+/// A command of the program in a folder that is also its home; see [`isolate`].
+pub fn command(folder: &Path) -> Command {
+    let mut command = Command::new(program());
+    isolate(command.current_dir(folder), folder);
+    command
+}
+
+/// The same, which can be waited for.
+pub fn async_command(folder: &Path) -> tokio::process::Command {
+    let mut command = tokio::process::Command::from(command(folder));
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
 /// Runs a command of the program to its end.
 pub async fn run(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = tokio::process::Command::new(program());
-    command.args(arguments).current_dir(folder).env("HOME", folder).env_remove("XDG_CONFIG_HOME");
-    command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap()
+    async_command(folder).args(arguments).output().await.unwrap()
 }
 
 /// One process with its arguments, folder and log.
@@ -100,7 +127,8 @@ impl Node {
             }
             None => Command::new(program()),
         };
-        command.args(&self.arguments).current_dir(root).env("HOME", root).env_remove("RUST_LOG").stdin(Stdio::null());
+        isolate(&mut command, root);
+        command.args(&self.arguments).current_dir(root).stdin(Stdio::null());
         command.envs(self.environment.iter().cloned());
         self.child = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
     }

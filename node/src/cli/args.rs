@@ -12,6 +12,7 @@ use vouch_core::session::ByteRange;
 use vouch_core::verify::Trust;
 
 use super::committee_args::CommitteeArgs;
+use super::config::{ConfigArgs, ConfigFileArgs};
 use super::connection_args::{ServersArgs, TokenFileArgs, TrustArgs, address};
 use super::health::HealthArgs;
 use super::log_args::LogCommandArgs;
@@ -27,6 +28,8 @@ use crate::expires::Expires;
 pub(super) struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,
+    #[command(flatten)]
+    pub(super) file: ConfigFileArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -69,6 +72,8 @@ pub(super) enum Command {
     Du(MaintainArgs),
     /// Verify every blob of a replica now: exit code 1 if any is damaged
     Scrub(MaintainArgs),
+    /// Show what is configured, and where
+    Config(ConfigArgs),
     /// Make TLS certificates for servers of a closed network
     Certs(CertsArgs),
     /// Run a server and replicas on this machine, put a file, verify it, and keep serving
@@ -273,9 +278,9 @@ pub(super) struct UpgradeArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct KeygenArgs {
-    /// Folder for the keys
-    #[arg(long, value_name = "FOLDER", default_value = "./.vouch/replica-1")]
-    pub(super) data: PathBuf,
+    /// Folder for the keys [default: replica-1 in ~/.local/share/vouch, or in ./.vouch if that exists]
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) data: Option<PathBuf>,
     /// Print one JSON object instead of text
     #[arg(long)]
     pub(super) json: bool,
@@ -325,7 +330,7 @@ pub(super) struct ForgetArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct MaintainArgs {
-    /// Data folder of the replica [default: every replica-N in ./.vouch]
+    /// Data folder of the replica [default: every replica-N in ~/.local/share/vouch, or in ./.vouch if that exists]
     #[arg(long, value_name = "FOLDER")]
     pub(super) data: Option<PathBuf>,
     /// Print one JSON object for each replica instead of text
@@ -335,7 +340,7 @@ pub(super) struct MaintainArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
-    /// Data folder of the replica [default: every replica-N in ./.vouch]
+    /// Data folder of the replica [default: every replica-N in ~/.local/share/vouch, or in ./.vouch if that exists]
     #[arg(long, value_name = "FOLDER", conflicts_with = "servers")]
     pub(super) data: Option<PathBuf>,
     /// Show the whole cluster through this server instead, HOST:PORT or https://HOST: its committee and log, verified, and what the

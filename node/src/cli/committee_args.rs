@@ -186,7 +186,7 @@ pub(super) struct CommitteeApproveArgs {
 /// The running replica of one member.
 #[derive(Debug, Args)]
 pub(super) struct OneReplicaArgs {
-    /// Data folder of the replica [default: the one replica-N in ./.vouch]
+    /// Data folder of the replica [default: the one replica-N in ~/.local/share/vouch, or in ./.vouch if that exists]
     #[arg(long, value_name = "FOLDER")]
     pub(super) data: Option<PathBuf>,
     /// Print one JSON object instead of text

@@ -16,7 +16,7 @@ use super::args::WantedOp;
 use super::bundles::BundlePlace;
 use super::log_args::{LogNoteArgs, LogServerArgs};
 use super::trust::Trust;
-use super::{DemoArgs, Failure, TrustArgs, VerifyArgs, log_commands, nodes, output, verify};
+use super::{DemoArgs, Failure, TrustArgs, VerifyArgs, config, log_commands, nodes, output, verify};
 use crate::client::{self, ClientError, PutProgress};
 use crate::data_dir::DataDir;
 use crate::host::source::Source;
@@ -264,7 +264,15 @@ impl Processes {
         let log_path = data.join(format!("{name}.log"));
         let log = files::create_log(&log_path).map_err(Failure::new)?;
         let errors = log.try_clone().map_err(Failure::new)?;
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        // A demo is the same everywhere, whatever is configured for the user's own nodes.
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(config::is_variable) {
+                command.env_remove(name);
+            }
+        }
+        let child = command
+            .args(["--config", config::NO_FILE])
             .args(args)
             .arg("--data")
             .arg(data.join(name))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use vouch_node_core::peers::{FRAMES_PER_SECOND, MIB_PER_SECOND};
 
-use super::{Failure, MaintainArgs, output};
+use super::{Failure, MaintainArgs, data_folders, output};
 use crate::data_dir;
 use crate::host::Host;
 use crate::replica::AtRest;
@@ -14,9 +14,6 @@ use crate::replica::repair::Repair;
 use crate::replica::scrub::{self, Scrubbed};
 use crate::replica::status::{HeldBackMember, LogStatus, ServerLink, Status, Votes};
 use crate::store::{self, Usage};
-
-/// The folder with the data folders of replicas that were started without `--data`.
-const ROOT: &str = "./.vouch";
 
 /// The replicas' data folders that the command applies to.
 pub(super) fn folders(host: &Host, args: &MaintainArgs) -> Result<Vec<PathBuf>, Failure> {
@@ -29,10 +26,12 @@ pub(super) fn folders(host: &Host, args: &MaintainArgs) -> Result<Vec<PathBuf>, 
         }
         return Ok(vec![folder.clone()]);
     }
-    let found = data_dir::replicas(host.disk(), Path::new(ROOT)).map_err(Failure::new)?;
+    let root = data_folders::replicas()?;
+    let found = data_dir::replicas(host.disk(), &root).map_err(Failure::new)?;
     let found: Vec<_> = found.into_iter().filter(|folder| store::is_in(host.disk(), folder)).collect();
     if found.is_empty() {
-        return Err(Failure::new(format_args!("no replica has its data in {ROOT}; name its folder with --data")));
+        let root = output::name(&root);
+        return Err(Failure::new(format_args!("no replica has its data in {root}; name its folder with --data")));
     }
     Ok(found)
 }

@@ -67,9 +67,10 @@ pub(super) struct ServerArgs {
     /// they are read over TLS with the server's certificate, or without it if --insecure is given [default: none]
     #[arg(long, value_name = "ADDRESS", value_parser = address_to_listen_on)]
     pub(super) metrics: Option<String>,
-    /// Folder for the server's key, the committee and the certificates
-    #[arg(long, value_name = "FOLDER", default_value = "./.vouch/server")]
-    pub(super) data: PathBuf,
+    /// Folder for the server's key, the committee and the certificates [default: server in ~/.local/share/vouch, or in ./.vouch
+    /// if that exists; a service of systemd has its own]
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) data: Option<PathBuf>,
     #[command(flatten)]
     pub(super) service: ServiceArgs,
 }
@@ -77,7 +78,7 @@ pub(super) struct ServerArgs {
 #[derive(Debug, Args)]
 pub(super) struct ReplicaArgs {
     /// Servers to join, HOST:PORT or https://HOST
-    #[arg(value_name = "SERVER", required = true, value_parser = address)]
+    #[arg(id = "server", value_name = "SERVER", required = true, value_delimiter = ',', value_parser = address)]
     pub(super) servers: Vec<String>,
     #[command(flatten)]
     pub(super) transport: TransportArgs,
@@ -85,7 +86,8 @@ pub(super) struct ReplicaArgs {
     /// then act as this replica towards the server. The server needs the same option, unless it has no TLS
     #[arg(long)]
     pub(super) no_tls_exporter: bool,
-    /// Folder for keys and blobs [default: the first free ./.vouch/replica-N]
+    /// Folder for keys and blobs [default: the first free replica-N in ~/.local/share/vouch, or in ./.vouch if that exists; a
+    /// service of systemd has its own]
     #[arg(long, value_name = "FOLDER")]
     pub(super) data: Option<PathBuf>,
     /// Name in the committee, at most 24 bytes [default: the folder's]

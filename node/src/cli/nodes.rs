@@ -10,7 +10,7 @@ use vouch_core::digest::ClusterId;
 use super::metrics::{self, MetricsListener};
 use super::service::Service;
 use super::token_args::WhoArg;
-use super::{Failure, KeygenArgs, ReplicaArgs, ServerArgs, log_lines, members, output, streams};
+use super::{Failure, KeygenArgs, ReplicaArgs, ServerArgs, data_folders, log_lines, members, output, streams};
 use crate::data_dir::DataDir;
 use crate::host::Host;
 use crate::host::objects::Credentials;
@@ -30,7 +30,8 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
         ));
     }
     metrics::check(args.metrics.as_deref(), tls.is_some(), args.insecure, metrics::FOR_SERVERS)?;
-    let mut config = server::ServerConfig::new(args.data);
+    let data = args.data.map_or_else(data_folders::server, Ok)?;
+    let mut config = server::ServerConfig::new(data.clone());
     config.wanted = WantedCommittee {
         replicas: args.replicas,
         members: args.members.as_deref().map(members::read).transpose()?,
@@ -54,6 +55,7 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
     let page_of_events = page.clone();
     let report = move |event| print_server_event(&event, page_of_events.get().map_or("", String::as_str));
     let server = Server::open(host.clone(), config, Arc::new(report)).map_err(Failure::new)?;
+    let folder = host.disk().absolute(&data).map_err(Failure::new)?;
     let listener = host.listen(&address).await.map_err(|error| {
         let next = "choose another with `vouch server PORT` or `vouch server ADDRESS:PORT`";
         Failure::new(format_args!("cannot listen on {address}: {error}; {next}"))
@@ -65,6 +67,7 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
     // Programs that start a server on port 0 parse this line.
     output::line(format_args!("listening on {address}"));
     output::line(format_args!("server identity: {}", server.node_key()));
+    output::line(format_args!("data in {}", output::name(&folder)));
     if let Some(metrics) = metrics {
         metrics.serve(host, server.metrics());
     }
@@ -164,7 +167,7 @@ pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failur
     log_lines::start(args.service.log_format)?;
     metrics::check(args.metrics.as_deref(), false, args.transport.insecure, metrics::FOR_REPLICAS)?;
     let metrics = MetricsListener::open(host, args.metrics.as_deref(), None).await?;
-    let data = args.data.map_or_else(|| Data::FirstFree("./.vouch".into()), Data::Folder);
+    let data = args.data.map_or_else(data_folders::replica, |folder| Ok(Data::Folder(folder)))?;
     let unless_told = are_all_on_loopback(&args.servers);
     let mut config = ReplicaConfig::new(data, args.servers);
     config.joins = args.join.unwrap_or(unless_told);
@@ -208,7 +211,8 @@ fn are_all_on_loopback(servers: &[String]) -> bool {
 }
 
 pub(super) fn keygen(host: &Host, args: &KeygenArgs) -> Result<u8, Failure> {
-    let data = DataDir::open(host.disk(), &args.data).map_err(Failure::new)?;
+    let folder = args.data.clone().map_or_else(data_folders::first_replica, Ok)?;
+    let data = DataDir::open(host.disk(), &folder).map_err(Failure::new)?;
     let keys = replica::keys_of(host, data.path()).map_err(Failure::new)?;
     let (node, vote) = (keys.node.node_key(), keys.vote.vote_key());
     let possession = keys.vote.prove_possession();

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::args::Cli;
+use super::config::definitions;
 use super::{Failure, output};
 use crate::host::Host;
 
@@ -30,7 +30,7 @@ pub(super) struct ManArgs {
 /// Prints the completions of a shell.
 pub(super) fn completions(args: &CompletionsArgs) -> Result<u8, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "vouch", &mut script);
+    clap_complete::generate(args.shell, &mut definitions(), "vouch", &mut script);
     output::text(&script);
     Ok(0)
 }
@@ -38,7 +38,7 @@ pub(super) fn completions(args: &CompletionsArgs) -> Result<u8, Failure> {
 /// Prints the page of one command, or writes those of all.
 pub(super) fn man(host: &Host, args: &ManArgs) -> Result<u8, Failure> {
     // `help` repeats every command: its pages would say nothing.
-    let mut root = Cli::command().disable_help_subcommand(true);
+    let mut root = definitions().disable_help_subcommand(true);
     root.build();
     if let Some(folder) = &args.out {
         host.disk().create_folder_durably(folder, 0o755).map_err(Failure::new)?;

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue};
 use serde_json::json;
 
-use super::output;
+use super::{Errors, Failure, output};
 
 /// Prints an error in the arguments, the help, or the version. Returns the exit code.
-pub(super) fn report(mut error: clap::Error) -> ExitCode {
+/// `notes` say where the values come from that the error is about, if nobody typed them.
+pub(super) fn report(mut error: clap::Error, notes: &[String]) -> ExitCode {
     let code = u8::try_from(error.exit_code()).unwrap_or(2);
     if !error.use_stderr() {
         return match error.print() {
@@ -18,12 +19,30 @@ pub(super) fn report(mut error: clap::Error) -> ExitCode {
         };
     }
     quote(&mut error);
-    if std::env::args_os().skip(1).take_while(|arg| arg != "--").any(|arg| arg == OsStr::new("--json")) {
-        output::json(&json!({ "error": first_paragraph(&error.render().to_string()) }));
+    if errors() == Errors::Json {
+        let lines = [first_paragraph(&error.render().to_string())].into_iter().chain(notes.iter().cloned());
+        output::json(&json!({ "error": lines.collect::<Vec<_>>().join("\n") }));
     }
     // If the error cannot be printed, there is no other way to report it.
     let _ = error.print();
+    if !notes.is_empty() {
+        output::error_line(format_args!(""));
+        notes.iter().for_each(|note| output::error_line(format_args!("{note}")));
+    }
     ExitCode::from(code)
+}
+
+/// The same as a failure of the command, for arguments in place of which it got others.
+pub(super) fn failure(mut error: clap::Error, notes: Vec<String>) -> Failure {
+    quote(&mut error);
+    let failure = Failure::cannot_check(first_paragraph(&error.render().to_string()));
+    notes.into_iter().fold(failure, Failure::with_note)
+}
+
+/// How to report what keeps a command from being known.
+pub(super) fn errors() -> Errors {
+    let is_json = std::env::args_os().skip(1).take_while(|arg| arg != "--").any(|arg| arg == OsStr::new("--json"));
+    if is_json { Errors::Json } else { Errors::Text }
 }
 
 /// Escapes the arguments that an error repeats: they may be file names, which come from others.

@@ -27,12 +27,18 @@ function requireProgram() {
   return PROGRAM;
 }
 
+/** The variables of a command: `home` is its home folder, and nothing of whoever runs the tests configures it. */
+function environmentIn(home, more) {
+  const own = ([name]) => !name.startsWith("VOUCH_") && !["XDG_CONFIG_HOME", "XDG_DATA_HOME", "STATE_DIRECTORY"].includes(name);
+  return { ...Object.fromEntries(Object.entries(process.env).filter(own)), HOME: home, VOUCH_CONFIG: "/dev/null", ...more };
+}
+
 /** Runs a command of the program to its end, with its own home folder. */
 export const runProgram = (folder, ...args) => runProgramIn(folder, {}, ...args);
 
 /** The same, with more environment variables. */
 export function runProgramIn(folder, environment, ...args) {
-  const { status, stdout, stderr, error } = spawnSync(requireProgram(), args, { cwd: folder, env: { ...process.env, HOME: folder, ...environment }, encoding: "utf8", timeout: 60_000 });
+  const { status, stdout, stderr, error } = spawnSync(requireProgram(), args, { cwd: folder, env: environmentIn(folder, environment), encoding: "utf8", timeout: 60_000 });
   if (error) throw error;
   return { status, stdout, stderr };
 }
@@ -50,7 +56,7 @@ class Node {
   start() {
     if (this.#child) throw new Error(`${this.name} runs already`);
     const log = openSync(this.#log, "a");
-    const child = spawn(requireProgram(), [...this.args, "--data", this.folder], { cwd: this.root, env: { ...process.env, HOME: this.root, ...this.environment }, stdio: ["ignore", log, log] });
+    const child = spawn(requireProgram(), [...this.args, "--data", this.folder], { cwd: this.root, env: environmentIn(this.root, this.environment), stdio: ["ignore", log, log] });
     closeSync(log);
     const kill = () => child.kill("SIGKILL");
     cleanups.add(kill);
