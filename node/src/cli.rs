@@ -12,6 +12,8 @@ mod compare;
 mod connection_args;
 mod demo;
 mod destination;
+mod doctor;
+mod doctor_args;
 mod get;
 mod health;
 mod inspect;
@@ -142,6 +144,7 @@ impl Command {
             Self::Keygen(args) => args.json,
             Self::Operator(args) => args.command.is_json(),
             Self::Status(args) => args.json,
+            Self::Doctor(args) => args.json,
             Self::Du(args) | Self::Scrub(args) => args.json,
             Self::Server(_) | Self::Replica(_) | Self::Client(_) | Self::Forget(_) | Self::Demo(_) => false,
             Self::Health(_) | Self::Completions(_) | Self::Man(_) => false,
@@ -161,6 +164,7 @@ impl Command {
             Self::Log(args) => Some(&args.command.server().trust.transport),
             Self::Committee(args) => args.command.transport(),
             Self::Status(args) => Some(&args.trust.transport),
+            Self::Doctor(args) => Some(&args.trust.transport),
             _ => None,
         }
     }
@@ -258,6 +262,7 @@ async fn run(command: Command) -> Result<u8, Failure> {
         Command::Operator(args) => operator::operator(host, &args),
         Command::Forget(args) => trust::forget(host, args).await,
         Command::Status(args) => Box::pin(status::status(host, args)).await,
+        Command::Doctor(args) => Box::pin(doctor::doctor(host, args)).await,
         Command::Health(args) => health::health(host, args).await,
         Command::Du(args) => maintain::du(host, args).await,
         Command::Scrub(args) => maintain::scrub(host, args).await,

@@ -12,6 +12,7 @@ pub mod blocking;
 pub mod clock;
 pub mod disk;
 pub mod entropy;
+pub mod file_system;
 pub mod files;
 pub mod net;
 pub mod objects;

@@ -2,6 +2,7 @@
 
 mod epoch_keys;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -130,10 +131,7 @@ fn read_or_create(
     name: &str,
     make: impl FnOnce() -> Result<Secret, KeyError>,
 ) -> Result<Secret, KeyError> {
-    let mode = disk.mode(folder)?;
-    if mode & OTHERS != 0 {
-        return Err(KeyError::ExposedFolder { path: folder.to_owned(), mode });
-    }
+    check_folder(disk, folder)?;
     let path = &folder.join(name);
     match disk.read(path, LIMIT) {
         Ok((text, mode)) => {
@@ -152,6 +150,39 @@ fn read_or_create(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Checks that nobody but its owner can enter a folder with keys.
+///
+/// # Errors
+/// [`KeyError::ExposedFolder`], [`KeyError::File`].
+pub fn check_folder(disk: &dyn Disk, folder: &Path) -> Result<(), KeyError> {
+    let mode = disk.mode(folder)?;
+    if mode & OTHERS != 0 {
+        return Err(KeyError::ExposedFolder { path: folder.to_owned(), mode });
+    }
+    Ok(())
+}
+
+/// The key files in a folder, each checked as at a start. Makes none.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn check_keys(disk: &dyn Disk, folder: &Path) -> Result<Vec<(PathBuf, Result<(), KeyError>)>, FileError> {
+    let names = disk.list(folder)?.into_iter().filter(|name| is_key(name));
+    Ok(names
+        .map(|name| {
+            let path = folder.join(name);
+            let checked = disk.read(&path, LIMIT).map_err(KeyError::from);
+            let checked = checked.and_then(|(text, mode)| parse(&path, &Zeroizing::new(text), mode).map(drop));
+            (path, checked)
+        })
+        .collect())
+}
+
+/// Whether a file of this name is a key.
+fn is_key(name: &OsStr) -> bool {
+    name == NODE_KEY || epoch_keys::epoch_of(name).is_some()
 }
 
 fn parse(path: &Path, text: &[u8], mode: u32) -> Result<Secret, KeyError> {

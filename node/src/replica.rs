@@ -45,7 +45,7 @@ use crate::metrics::{MetricsSource, ReplicaCounters};
 use crate::notices::Notice;
 use crate::pulse::{Pulse, PulseAnswers, pulse};
 use crate::store::{self, Store, StoreError};
-pub use blob_location::BlobLocationError;
+pub use blob_location::{BlobLocationError, examine as examine_blob_location};
 use clock_watch::ClockWatch;
 pub use config::{Data, ReplicaConfig};
 pub use context::Reporter;

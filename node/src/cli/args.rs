@@ -13,6 +13,7 @@ use vouch_core::verify::Trust;
 
 use super::committee_args::CommitteeArgs;
 use super::connection_args::{ServersArgs, TrustArgs, address};
+use super::doctor_args::DoctorArgs;
 use super::health::HealthArgs;
 use super::log_args::LogCommandArgs;
 use super::node_args::{ReplicaArgs, ServerArgs};
@@ -60,6 +61,8 @@ pub(super) enum Command {
     Forget(ForgetArgs),
     /// Show the state of running replicas on this machine, or of the whole cluster through a server
     Status(StatusArgs),
+    /// Check this machine, its data folders and its servers, and say what to do about each fault: exit code 1 if a check failed
+    Doctor(DoctorArgs),
     /// Ask a server whether it runs: exit code 1 if it does not
     Health(HealthArgs),
     /// Show the space that a replica uses, and what is free

@@ -16,7 +16,7 @@ use crate::replica::status::{HeldBackMember, LogStatus, ServerLink, Status, Vote
 use crate::store::{self, Usage};
 
 /// The folder with the data folders of replicas that were started without `--data`.
-const ROOT: &str = "./.vouch";
+pub(super) const ROOT: &str = "./.vouch";
 
 /// The replicas' data folders that the command applies to.
 pub(super) fn folders(host: &Host, args: &MaintainArgs) -> Result<Vec<PathBuf>, Failure> {

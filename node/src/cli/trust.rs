@@ -66,6 +66,11 @@ impl Trust {
         verify::Trust { cluster: self.pinned, checkpoint: self.newest }
     }
 
+    /// Where the identity is from that the server must show.
+    pub(super) fn source(&self) -> Option<IdentitySource> {
+        decide(&self.known).source
+    }
+
     /// Refuses committees if an earlier command has seen newer ones, or others in their place. A link to a known cluster makes the same check in
     /// its handshake. A link at first contact cannot, and a bundle from the log comes without a handshake.
     pub(super) fn check(&self, chain: &CommitteeChain) -> Result<(), Failure> {

@@ -47,7 +47,7 @@ pub fn vote_key_name(epoch: u64) -> String {
 }
 
 /// The epoch in the name of a vote key; `None` for any other name.
-fn epoch_of(name: &OsStr) -> Option<u64> {
+pub(super) fn epoch_of(name: &OsStr) -> Option<u64> {
     let name = name.to_str()?;
     let epoch = match name.strip_prefix("vote-") {
         Some(rest) => rest.strip_suffix(".key")?.parse().ok()?,
