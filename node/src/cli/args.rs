@@ -15,6 +15,7 @@ use super::committee_args::CommitteeArgs;
 use super::connection_args::{ServersArgs, TrustArgs, address};
 use super::doctor_args::DoctorArgs;
 use super::health::HealthArgs;
+use super::keys_args::{KeysArgs, PassphraseArgs};
 use super::log_args::LogCommandArgs;
 use super::node_args::{ReplicaArgs, ServerArgs};
 use super::operator_args::OperatorArgs;
@@ -55,6 +56,8 @@ pub(super) enum Command {
     Committee(CommitteeArgs),
     /// Create a replica's keys, or show the public keys if they exist
     Keygen(KeygenArgs),
+    /// Put the keys of a replica or a server under a passphrase, or change it
+    Keys(KeysArgs),
     /// Create the key of a cluster's operator, or sign a change of members with it
     Operator(OperatorArgs),
     /// Forget the identity recorded for a server
@@ -270,6 +273,8 @@ pub(super) struct KeygenArgs {
     /// Folder for the keys
     #[arg(long, value_name = "FOLDER", default_value = "./.vouch/replica-1")]
     pub(super) data: PathBuf,
+    #[command(flatten)]
+    pub(super) passphrase: PassphraseArgs,
     /// Print one JSON object instead of text
     #[arg(long)]
     pub(super) json: bool,
@@ -317,11 +322,13 @@ pub(super) struct ForgetArgs {
     pub(super) known_clusters: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct MaintainArgs {
     /// Data folder of the replica [default: every replica-N in ./.vouch]
     #[arg(long, value_name = "FOLDER")]
     pub(super) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) passphrase: PassphraseArgs,
     /// Print one JSON object for each replica instead of text
     #[arg(long)]
     pub(super) json: bool,

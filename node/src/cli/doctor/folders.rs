@@ -16,7 +16,8 @@ pub(super) fn check(host: &Host, folder: &Path, report: &mut Report) {
     match entry(host, folder) {
         Some(finding) => report.add(finding),
         None => {
-            report.add(keys(folder, keys::check_keys(host.disk(), folder)));
+            let is_protected = matches!(keys::is_protected(host.disk(), folder), Ok(true));
+            report.add(keys(folder, keys::check_keys(host.disk(), folder), is_protected));
         }
     }
     disks::check(host, folder).into_iter().for_each(|finding| report.add(finding));
@@ -54,7 +55,7 @@ fn owned(folder: &Path, owner: Result<u32, FileError>, user: u32) -> Option<Find
 }
 
 /// The first fault of the keys of a folder, or their number.
-fn keys(folder: &Path, keys: Result<Vec<(PathBuf, Result<(), KeyError>)>, FileError>) -> Finding {
+fn keys(folder: &Path, keys: Result<Vec<(PathBuf, Result<(), KeyError>)>, FileError>, is_protected: bool) -> Finding {
     let name = output::name(folder);
     let restore = "restore the file from a backup, or move it away if this node is in no cluster yet";
     let keys = match keys {
@@ -78,11 +79,12 @@ fn keys(folder: &Path, keys: Result<Vec<(PathBuf, Result<(), KeyError>)>, FileEr
             );
         }
     }
+    let under = if is_protected { ", under a passphrase" } else { "" };
     match count {
         0 => Finding::ok("folder", format_args!("{name} is its owner's only, and has no keys yet")),
         _ => Finding::ok(
             "folder",
-            format_args!("{name} and its {} are its owner's only", output::count(count as u64, "key")),
+            format_args!("{name} and its {}{under} are its owner's only", output::count(count as u64, "key")),
         ),
     }
 }
