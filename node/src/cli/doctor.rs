@@ -62,7 +62,7 @@ async fn check(host: &Host, args: &DoctorArgs, report: &mut Report) -> Result<()
         report.add(Finding::skipped("clock", "no server to compare it with", "name one with --server SERVER"));
     }
     for server in &args.servers {
-        servers::check(host, server, &args.trust, report).await?;
+        servers::check(host, server, &args.trust, report).await;
     }
     Ok(())
 }

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use crate::cli::output;
 
+/// Maximum length of a text in characters.
+const MAX_TEXT: usize = 1000;
+
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -80,7 +83,9 @@ impl Report {
         Self { is_json, findings: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, finding: Finding) {
+    pub(super) fn add(&mut self, mut finding: Finding) {
+        finding.found = cut(finding.found);
+        finding.next = finding.next.map(cut);
         if !self.is_json {
             let Finding { outcome, check, found, next } = &finding;
             let next = next.as_ref().map(|next| format!("; {next}")).unwrap_or_default();
@@ -103,6 +108,11 @@ impl Report {
         }
         has_failed.into()
     }
+}
+
+/// A server may have written most of a text.
+fn cut(text: String) -> String {
+    if text.chars().nth(MAX_TEXT).is_none() { text } else { text.chars().take(MAX_TEXT).chain(['…']).collect() }
 }
 
 fn as_json(finding: &Finding) -> Value {

@@ -30,21 +30,25 @@ const SHOWN: usize = 4;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Adds what was found of one server.
-///
-/// # Errors
-/// What is trusted cannot be read.
-pub(super) async fn check(host: &Host, server: &str, args: &TrustArgs, report: &mut Report) -> Result<(), Failure> {
-    // It was parsed as an argument.
-    let address: ServerAddress = server.parse().map_err(Failure::new)?;
-    let Some(io) = reach(host, &address, report).await else { return Ok(()) };
+pub(super) async fn check(host: &Host, server: &str, args: &TrustArgs, report: &mut Report) {
+    let address: ServerAddress = match server.parse() {
+        Ok(address) => address,
+        Err(error) => return report.add(Finding::failed("server", error, "correct --server")),
+    };
+    let Some(io) = reach(host, &address, report).await else { return };
     if address.is_tls() && !tls(host, &address, io, report).await {
-        return Ok(());
+        return;
     }
-    let trust = Trust::new(host, server, args)?;
+    let trust = match Trust::new(host, server, args) {
+        Ok(trust) => trust,
+        // The file of known clusters is damaged, or there is no home folder for it.
+        Err(Failure { message, .. }) => {
+            return report.add(Finding::failed("identity", message, "or name another file with --known-clusters"));
+        }
+    };
     if link(host, &trust, server, report).await {
         state(host, server, report).await;
     }
-    Ok(())
 }
 
 /// Resolves the name, and connects.

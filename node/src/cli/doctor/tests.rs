@@ -12,7 +12,7 @@ use crate::tls::{CertificateFiles, Dialing, ServerTls, create_dev_certificates};
 
 async fn checked(host: &Host, server: &str) -> Vec<Finding> {
     let mut report = Report::new(true);
-    servers::check(host, server, &TrustArgs::default(), &mut report).await.unwrap();
+    servers::check(host, server, &TrustArgs::default(), &mut report).await;
     report.findings().to_vec()
 }
 
@@ -99,4 +99,25 @@ async fn a_server_that_says_nothing_is_given_up() {
         assert!(host.monotonic() - began <= Duration::from_secs(60));
     }
     keeping.abort();
+}
+
+#[test]
+fn a_long_text_of_a_server_is_cut_off() {
+    let mut report = Report::new(true);
+    report.add(Finding::failed("version", "x".repeat(1 << 20), "y".repeat(1 << 20)));
+    let finding = &report.findings()[0];
+    assert!(finding.found.len() <= 2000 && finding.next.as_ref().unwrap().len() <= 2000);
+}
+
+#[tokio::test]
+async fn a_damaged_file_of_known_clusters_is_a_finding() {
+    let (host, folder) = (Host::system(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("known");
+    std::fs::write(&file, "no address and no identity\n").unwrap();
+    let listener = host.listen("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut report = Report::new(true);
+    let trust = TrustArgs { known_clusters: Some(file), ..TrustArgs::default() };
+    servers::check(&host, &address, &trust, &mut report).await;
+    assert_eq!(last(report.findings()).0, "identity", "{:?}", report.findings());
 }
