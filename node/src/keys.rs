@@ -215,18 +215,27 @@ pub fn check_folder(disk: &dyn Disk, folder: &Path) -> Result<(), KeyError> {
     Ok(())
 }
 
+/// A key file that was checked.
+#[derive(Debug)]
+pub struct CheckedKey {
+    /// The file.
+    pub path: PathBuf,
+    /// Why it cannot be used, if it cannot.
+    pub result: Result<(), KeyError>,
+}
+
 /// The key files in a folder, each checked as at a start. Makes none.
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn check_keys(disk: &dyn Disk, folder: &Path) -> Result<Vec<(PathBuf, Result<(), KeyError>)>, FileError> {
+pub fn check_keys(disk: &dyn Disk, folder: &Path) -> Result<Vec<CheckedKey>, FileError> {
     let names = disk.list(folder)?.into_iter().filter(|name| is_key(name));
     Ok(names
         .map(|name| {
             let path = folder.join(name);
             let checked = disk.read(&path, LIMIT).map_err(KeyError::from);
             let checked = checked.and_then(|(text, mode)| parse(&path, &Zeroizing::new(text), mode).map(drop));
-            (path, checked)
+            CheckedKey { path, result: checked }
         })
         .collect())
 }

@@ -90,7 +90,11 @@ async fn a_sound_machine_passes_and_each_fault_fails_with_what_to_do() {
     let of_server = ["server", "tls", "link", "identity", "clock"];
     for (more, failing, found) in [
         (vec![], "tls", "its authority is not trusted here"),
-        (vec!["--tls-ca", &authority, "--cluster", "11111111111111111111111111111111"], "link", "expected cluster"),
+        (
+            vec!["--tls-ca", &authority, "--cluster", "11111111111111111111111111111111"],
+            "identity",
+            "belongs to another cluster",
+        ),
     ] {
         let faulty = doctor(&more).await;
         let failed: Vec<_> = of_server

@@ -15,7 +15,7 @@ use super::committee_args::CommitteeArgs;
 use super::connection_args::{ServersArgs, TrustArgs, address};
 use super::doctor_args::DoctorArgs;
 use super::health::HealthArgs;
-use super::keys_args::{KeysArgs, PassphraseArgs};
+use super::keys_args::{AtRestArgs, KeysArgs, PassphraseArgs};
 use super::log_args::LogCommandArgs;
 use super::node_args::{ReplicaArgs, ServerArgs};
 use super::operator_args::OperatorArgs;
@@ -69,9 +69,9 @@ pub(super) enum Command {
     /// Ask a server whether it runs: exit code 1 if it does not
     Health(HealthArgs),
     /// Show the space that a replica uses, and what is free
-    Du(MaintainArgs),
+    Du(AtRestArgs),
     /// Verify every blob of a replica now: exit code 1 if any is damaged
-    Scrub(MaintainArgs),
+    Scrub(AtRestArgs),
     /// Make TLS certificates for servers of a closed network
     Certs(CertsArgs),
     /// Run a server and replicas on this machine, put a file, verify it, and keep serving
@@ -322,13 +322,11 @@ pub(super) struct ForgetArgs {
     pub(super) known_clusters: Option<PathBuf>,
 }
 
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Args)]
 pub(super) struct MaintainArgs {
     /// Data folder of the replica [default: every replica-N in ./.vouch]
     #[arg(long, value_name = "FOLDER")]
     pub(super) data: Option<PathBuf>,
-    #[command(flatten)]
-    pub(super) passphrase: PassphraseArgs,
     /// Print one JSON object for each replica instead of text
     #[arg(long)]
     pub(super) json: bool,

@@ -53,6 +53,11 @@ fn print_json(folder: &Path, count: Option<usize>, is_protected: bool) {
 
 fn print(folder: &Path, count: Option<usize>, is_protected: bool) {
     let name = output::name(folder);
+    if count == Some(0) && is_protected {
+        output::line(format_args!("{name} has no keys yet; those that are made there are under the passphrase"));
+        output::error_line(format_args!("Keep the passphrase: without it, the keys are lost."));
+        return;
+    }
     let Some(count) = count.map(|count| output::count(count as u64, "key")) else {
         output::line(format_args!("the keys in {name} are under the new passphrase"));
         output::error_line(format_args!(

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::args::MaintainArgs;
 use crate::host::Host;
 use crate::passphrase::PassphraseSource;
 
@@ -20,6 +21,15 @@ impl PassphraseArgs {
     pub(super) fn source(&self, host: &Host) -> PassphraseSource {
         PassphraseSource::of(host, self.passphrase_file.clone())
     }
+}
+
+/// The arguments of commands about a replica that may not run.
+#[derive(Debug, Args)]
+pub(super) struct AtRestArgs {
+    #[command(flatten)]
+    pub(super) replica: MaintainArgs,
+    #[command(flatten)]
+    pub(super) passphrase: PassphraseArgs,
 }
 
 #[derive(Debug, Args)]

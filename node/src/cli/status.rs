@@ -23,7 +23,7 @@ pub(super) async fn status(host: &Host, args: StatusArgs) -> Result<u8, Failure>
                 "--cluster, --known-clusters, --tls-ca and --insecure are about a server; name it with --server",
             ));
         }
-        None => Shown::Replicas(MaintainArgs { data, json, ..MaintainArgs::default() }),
+        None => Shown::Replicas(MaintainArgs { data, json }),
     };
     if !watch {
         return shown.show(host, json).await;

@@ -128,12 +128,7 @@ impl Trust {
     /// The error of one server, with what to do about it.
     fn explain_at(&self, server: &str, error: &ClientError) -> Failure {
         let cause = cause(error);
-        let is_another = match cause {
-            ClientError::Session(SessionError::AnotherCluster { .. }) => true,
-            ClientError::Session(SessionError::Refused { failed, .. })
-            | ClientError::Link(LinkError::Refused(failed)) => failed.code == vouch_core::message::Code::AnotherCluster,
-            _ => false,
-        };
+        let is_another = is_another_cluster(error);
         let is_contradicted = match cause {
             // Otherwise the command itself has seen the newer committee.
             ClientError::Session(SessionError::OldEpoch { expected, .. }) => {
@@ -204,6 +199,17 @@ fn recorded_of(file: &KnownClusters, servers: &Servers) -> Result<Option<Cluster
         }
     }
     Ok(found.map(|(_, cluster)| cluster))
+}
+
+/// Whether a server is of another cluster than the trusted one.
+pub(super) fn is_another_cluster(error: &ClientError) -> bool {
+    match cause(error) {
+        ClientError::Session(SessionError::AnotherCluster { .. }) => true,
+        ClientError::Session(SessionError::Refused { failed, .. }) | ClientError::Link(LinkError::Refused(failed)) => {
+            failed.code == vouch_core::message::Code::AnotherCluster
+        }
+        _ => false,
+    }
 }
 
 /// The error of the last attempt.

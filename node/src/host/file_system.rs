@@ -57,7 +57,7 @@ pub fn kind_of(folder: &Path) -> Result<FileSystem, FileError> {
     {
         let stat = rustix::fs::statfs(folder).map_err(|error| FileError::new(folder, Action::Read, error.into()))?;
         // The number has 32 bits, and its type has another width and sign on other processors.
-        #[expect(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "only the lower 32 bits count")]
+        #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "only the lower 32 bits count")]
         Ok(kind_of_magic(stat.f_type as u64 & 0xFFFF_FFFF))
     }
     #[cfg(not(target_os = "linux"))]

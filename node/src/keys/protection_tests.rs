@@ -164,7 +164,7 @@ fn a_folder_can_be_protected_before_its_first_key() {
 fn a_checked_folder_tells_nothing_and_needs_no_passphrase() {
     let world = World::protected();
     let checked = check_keys(world.host.disk(), FOLDER.as_ref()).unwrap();
-    assert!(checked.len() == 3 && checked.iter().all(|(_, result)| result.is_ok()), "{checked:?}");
+    assert!(checked.len() == 3 && checked.iter().all(|key| key.result.is_ok()), "{checked:?}");
 }
 
 /// Runs `work` with each mishap at each of its operations. Whatever survives, the keys are read with one of the passphrases, and with the

@@ -134,10 +134,12 @@ pub fn examine(
     match &url {
         StoreUrl::Files(None) => {}
         StoreUrl::Files(Some(folder)) => check_is_there(disk, folder, index.as_ref())?,
-        StoreUrl::S3(s3) => match (Objects::is_claimed(s3, credentials, Timeouts::default())?, index) {
-            (false, Some(index)) => return Err(BlobLocationError::Emptied { place: url.to_string(), index }),
-            _ => {}
-        },
+        StoreUrl::S3(s3) => {
+            let is_claimed = Objects::is_claimed(s3, credentials, Timeouts::default())?;
+            if let Some(index) = index.filter(|_| !is_claimed) {
+                return Err(BlobLocationError::Emptied { place: url.to_string(), index });
+            }
+        }
     }
     Ok(url)
 }

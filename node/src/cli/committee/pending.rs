@@ -27,7 +27,7 @@ pub(super) async fn approve(host: &Host, args: &CommitteeApproveArgs) -> Result<
 
 /// The one replica that is meant: an approval is one member's.
 fn folder(host: &Host, args: &OneReplicaArgs) -> Result<PathBuf, Failure> {
-    let maintained = MaintainArgs { data: args.data.clone(), json: args.json, ..MaintainArgs::default() };
+    let maintained = MaintainArgs { data: args.data.clone(), json: args.json };
     let folders = maintain::folders(host, &maintained)?;
     match folders.as_slice() {
         [folder] => Ok(folder.clone()),

@@ -1,13 +1,13 @@
 //! A data folder: who may enter it, whose it is, and its keys.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::disks;
 use super::finding::{Finding, Report};
 use crate::cli::output;
 use crate::host::files::FileError;
 use crate::host::{Host, file_system, resources};
-use crate::keys::{self, KeyError};
+use crate::keys::{self, CheckedKey, KeyError};
 
 /// The superuser, who may enter every folder.
 const ROOT: u32 = 0;
@@ -55,7 +55,7 @@ fn owned(folder: &Path, owner: Result<u32, FileError>, user: u32) -> Option<Find
 }
 
 /// The first fault of the keys of a folder, or their number.
-fn keys(folder: &Path, keys: Result<Vec<(PathBuf, Result<(), KeyError>)>, FileError>, is_protected: bool) -> Finding {
+fn keys(folder: &Path, keys: Result<Vec<CheckedKey>, FileError>, is_protected: bool) -> Finding {
     let name = output::name(folder);
     let restore = "restore the file from a backup, or move it away if this node is in no cluster yet";
     let keys = match keys {
@@ -64,8 +64,8 @@ fn keys(folder: &Path, keys: Result<Vec<(PathBuf, Result<(), KeyError>)>, FileEr
     };
     let owner = file_system::owner_of(folder);
     let count = keys.len();
-    for (path, checked) in keys {
-        if let Err(error) = checked {
+    for CheckedKey { path, result } in keys {
+        if let Err(error) = result {
             return Finding::of_error("keys", error, restore);
         }
         // A node that runs as the folder's owner could not read it.
@@ -79,7 +79,7 @@ fn keys(folder: &Path, keys: Result<Vec<(PathBuf, Result<(), KeyError>)>, FileEr
             );
         }
     }
-    let under = if is_protected { ", under a passphrase" } else { "" };
+    let under = if is_protected { " (under a passphrase)" } else { "" };
     match count {
         0 => Finding::ok("folder", format_args!("{name} is its owner's only, and has no keys yet")),
         _ => Finding::ok(

@@ -11,7 +11,7 @@ use super::finding::{Finding, Report};
 use super::{clock, tls_files};
 use crate::cli::cluster_status::Claims;
 use crate::cli::connection_args::TrustArgs;
-use crate::cli::trust::Trust;
+use crate::cli::trust::{Trust, is_another_cluster};
 use crate::cli::{Failure, output};
 use crate::client::http::HttpRequest;
 use crate::client::{self, ClientError};
@@ -159,10 +159,11 @@ async fn link(host: &Host, trust: &Trust, server: &str, report: &mut Report) -> 
         Ok::<_, ClientError>(link.known_chain().await?.clone())
     };
     let late = |_| Err(ClientError::NoCommittee { server: server.to_owned(), waited: PATIENCE });
-    let chain = match host.timeout(PATIENCE + PATIENCE, opening).await.unwrap_or_else(late) {
+    let chain = match host.timeout(PATIENCE + PATIENCE, Box::pin(opening)).await.unwrap_or_else(late) {
         Ok(chain) => chain,
         Err(error) => {
             let has_none = matches!(error, ClientError::NoCommittee { .. });
+            let check = if is_another_cluster(&error) { "identity" } else { "link" };
             let Failure { message, notes, .. } = trust.explain(error);
             let next = if notes.is_empty() {
                 "run: vouch health SERVER, and read the server's log".into()
@@ -170,8 +171,8 @@ async fn link(host: &Host, trust: &Trust, server: &str, report: &mut Report) -> 
                 notes.join(" ")
             };
             report.add(match has_none {
-                true => Finding::warning("link", message, next),
-                false => Finding::failed("link", message, next),
+                true => Finding::warning(check, message, next),
+                false => Finding::failed(check, message, next),
             });
             return has_none;
         }
