@@ -161,6 +161,17 @@ fn a_folder_can_be_protected_before_its_first_key() {
 }
 
 #[test]
+fn a_start_seals_what_a_kill_left_plain() {
+    let world = World::new();
+    let path = Path::new(FOLDER).join(VOTE_KEY);
+    let (plain, public) = (world.disk.bytes(&path), opened(&world.host, "right").unwrap());
+    protect(&world.host, FOLDER.as_ref(), &source("right")).unwrap();
+    world.disk.overwrite(&path, &plain);
+    assert_eq!(opened(&world.host, "right").unwrap(), public);
+    assert!(is_sealed(&world.disk.bytes(&path)));
+}
+
+#[test]
 fn a_checked_folder_tells_nothing_and_needs_no_passphrase() {
     let world = World::protected();
     let checked = check_keys(world.host.disk(), FOLDER.as_ref()).unwrap();

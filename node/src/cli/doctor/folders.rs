@@ -54,6 +54,17 @@ fn owned(folder: &Path, owner: Result<u32, FileError>, user: u32) -> Option<Find
     }
 }
 
+/// A key that belongs to somebody else than its folder: a node that runs as the folder's owner could not read it.
+fn foreign_key(path: &Path, expected: u32, got: u32) -> Option<Finding> {
+    (expected != got).then(|| {
+        Finding::failed(
+            "keys",
+            format_args!("{} belongs to user {got}, and its folder to user {expected}", output::name(path)),
+            format_args!("run: chown {expected} {}", output::shell_word(path)),
+        )
+    })
+}
+
 /// The first fault of the keys of a folder, or their number.
 fn keys(folder: &Path, keys: Result<Vec<CheckedKey>, FileError>, is_protected: bool) -> Finding {
     let name = output::name(folder);
@@ -68,15 +79,10 @@ fn keys(folder: &Path, keys: Result<Vec<CheckedKey>, FileError>, is_protected: b
         if let Err(error) = result {
             return Finding::of_error("keys", error, restore);
         }
-        // A node that runs as the folder's owner could not read it.
         if let (Ok(expected), Ok(got)) = (&owner, file_system::owner_of(&path))
-            && *expected != got
+            && let Some(finding) = foreign_key(&path, *expected, got)
         {
-            return Finding::failed(
-                "keys",
-                format_args!("{} belongs to user {got}, and its folder to user {expected}", output::name(&path)),
-                format_args!("run: chown {expected} {}", output::shell_word(&path)),
-            );
+            return finding;
         }
     }
     let under = if is_protected { " (under a passphrase)" } else { "" };
@@ -143,5 +149,8 @@ mod tests {
         assert!(of(1000, 1000).is_none() && of(1000, ROOT).is_none());
         let found = of(1000, 1001).unwrap();
         assert!(found.outcome == Outcome::Failed && found.next.unwrap().contains("chown -R 1001 /data"));
+        assert!(foreign_key("/data/node.key".as_ref(), 1000, 1000).is_none());
+        let found = foreign_key("/data/node.key".as_ref(), 1000, ROOT).unwrap();
+        assert!(found.outcome == Outcome::Failed && found.next.unwrap() == "run: chown 1000 /data/node.key");
     }
 }
