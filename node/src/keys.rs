@@ -1,4 +1,4 @@
-//! A node's secret keys, one file each: 64 hexadecimal digits and a line feed, or sealed under a [passphrase](protection).
+//! A node's secret keys, one file each: 64 hexadecimal digits and a line feed, or sealed under a passphrase.
 
 mod epoch_keys;
 mod protection;
