@@ -13,6 +13,7 @@ import { h } from "./view/dom.js";
 import { dropAnywhere } from "./view/drop.js";
 import { createFetch } from "./view/fetch.js";
 import { loadVerifier } from "./view/loading.js";
+import { showModules } from "./view/modules.js";
 import { ServerPanel } from "./view/server.js";
 import { createTabs } from "./view/tabs.js";
 import { TrustPanel } from "./view/trust.js";
@@ -181,6 +182,12 @@ const main = document.querySelector("#main");
 main.replaceChildren(tabs.list, ...views.map(({ element }) => element));
 tabs.show("certify");
 dropAnywhere(() => zone);
+
+showModules(engine, document.querySelector("#modules"), [
+  "A dishonest server could show anything here, as it could serve another page. For full certainty use verify.html saved beforehand, the npm package, or the ",
+  h("code", { class: "command" }, "vouch"),
+  " command.",
+]);
 
 // The address belongs to the identity, not to a place on the page.
 document.querySelector(".skip").addEventListener("click", (event) => {

@@ -1,5 +1,6 @@
 // verify.html: the verifier in one file. The same script is the page and, started from its own text, the page's worker.
 import { Engine } from "./engine/engine.js";
+import { HashedModule, moduleTasks } from "./engine/modules.js";
 import { serve } from "./engine/serve.js";
 import { verifyingTasks } from "./engine/verifying.js";
 import { parseFragment } from "./logic/address.js";
@@ -12,16 +13,22 @@ import clientModule from "./vouch-verifier/wasm/vouch_client_bg.wasm"; // its by
 import * as wasm from "./vouch-verifier/wasm/vouch_verifier.js";
 import module from "./vouch-verifier/wasm/vouch_verifier_bg.wasm";
 import { createAnnouncer } from "./view/announce.js";
+import { h } from "./view/dom.js";
 import { dropAnywhere } from "./view/drop.js";
 import { loadVerifier } from "./view/loading.js";
+import { showModules } from "./view/modules.js";
 import { TrustPanel } from "./view/trust.js";
 import { Verify } from "./view/verify.js";
 
-let loading;
-const ready = () => (loading ??= wasm.default({ module_or_path: module }));
-let loadingClient;
-const readyClient = () => (loadingClient ??= client.default({ module_or_path: clientModule }).then(() => client));
-const tasks = () => verifyingTasks({ init: ready, initClient: readyClient, ...createApi(wasm, ready), ...createLogApi(readyClient), BundleError });
+const hashed = (name, bytes, compile) => new HashedModule(name, async () => bytes, compile);
+const compiling = hashed("vouch_verifier_bg.wasm", module, (bytes) => wasm.default({ module_or_path: bytes }));
+const compilingClient = hashed("vouch_client_bg.wasm", clientModule, (bytes) => client.default({ module_or_path: bytes }).then(() => client));
+const ready = () => compiling.load();
+const readyClient = () => compilingClient.load();
+const tasks = () => ({
+  ...verifyingTasks({ init: ready, initClient: readyClient, ...createApi(wasm, ready), ...createLogApi(readyClient), BundleError }),
+  ...moduleTasks(compiling, compilingClient),
+});
 
 // Where no worker may be started, the page does its work itself, in slices small enough not to be felt.
 function startHere() {
@@ -51,6 +58,11 @@ function startPage() {
   const main = document.querySelector("#main");
   verify.element.id = "verify";
   main.replaceChildren(verify.element);
+  showModules(engine, document.querySelector("#modules"), [
+    "Whoever gave you this file could have altered it to show other hashes: compare also ",
+    h("code", { class: "command" }, "sha256sum verify.html"),
+    ", or build it yourself.",
+  ]);
   dropAnywhere(() => verify.zone);
 
   const takeAddress = () => {

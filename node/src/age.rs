@@ -24,7 +24,7 @@ const MAC_LINE: &str = "--- ";
 /// Before the salt of scrypt, so that its output is of no use elsewhere.
 const SALT_LABEL: &[u8] = b"age-encryption.org/v1/scrypt";
 /// log2 of the cost: about a second and 256 MiB, as `age` takes it.
-const COST: u8 = 18;
+pub(crate) const COST: u8 = 18;
 /// The greatest cost that is paid to open a text: 1 GiB of memory.
 const MAX_COST: u8 = 20;
 /// scrypt's block size and parallelism, fixed by the format.
@@ -78,7 +78,8 @@ pub fn encrypt(plain: &[u8], passphrase: &str, random: &[u8; RANDOM]) -> Result<
     encrypt_at(COST, plain, passphrase, random)
 }
 
-fn encrypt_at(cost: u8, plain: &[u8], passphrase: &str, random: &[u8; RANDOM]) -> Result<String, AgeError> {
+/// As [`encrypt`], with another cost.
+pub(crate) fn encrypt_at(cost: u8, plain: &[u8], passphrase: &str, random: &[u8; RANDOM]) -> Result<String, AgeError> {
     if plain.len() > CHUNK {
         return Err(AgeError::TooLarge { got: plain.len() });
     }

@@ -14,9 +14,13 @@ mod connection_args;
 mod data_folders;
 mod demo;
 mod destination;
+mod doctor;
+mod doctor_args;
 mod get;
 mod health;
 mod inspect;
+mod keys;
+mod keys_args;
 mod log_args;
 mod log_client;
 mod log_commands;
@@ -61,6 +65,7 @@ use args::{
 };
 use config::{ConfigFileArgs, Refusal};
 use connection_args::{TransportArgs, TrustArgs};
+use keys_args::PassphraseArgs;
 use log_args::LogCommandArgs;
 use node_args::{ReplicaArgs, ServerArgs};
 
@@ -148,7 +153,9 @@ impl Command {
             Self::Operator(args) => args.command.is_json(),
             Self::Token(args) => args.command.is_json(),
             Self::Status(args) => args.json,
-            Self::Du(args) | Self::Scrub(args) => args.json,
+            Self::Doctor(args) => args.json,
+            Self::Keys(args) => args.command.folder().json,
+            Self::Du(args) | Self::Scrub(args) => args.replica.json,
             Self::Server(_) | Self::Replica(_) | Self::Client(_) | Self::Forget(_) | Self::Demo(_) => false,
             Self::Health(_) | Self::Completions(_) | Self::Man(_) => false,
         };
@@ -168,6 +175,19 @@ impl Command {
             Self::Committee(args) => args.command.transport(),
             Self::Token(args) => args.command.transport(),
             Self::Status(args) => Some(&args.trust.transport),
+            Self::Doctor(args) => Some(&args.trust.transport),
+            _ => None,
+        }
+    }
+
+    /// Where the passphrase of a node's keys is from, if it needs them.
+    fn passphrase(&self) -> Option<&PassphraseArgs> {
+        match self {
+            Self::Server(args) => Some(&args.service.passphrase),
+            Self::Replica(args) => Some(&args.service.passphrase),
+            Self::Keygen(args) => Some(&args.passphrase),
+            Self::Du(args) | Self::Scrub(args) => Some(&args.passphrase),
+            Self::Keys(args) => Some(&args.command.folder().passphrase),
             _ => None,
         }
     }
@@ -230,7 +250,10 @@ fn report(failure: &Failure, errors: Errors) -> ExitCode {
 
 /// The operating system, where servers are dialled as the arguments say.
 fn host(command: &Command) -> Result<Host, Failure> {
-    let (host, mut dialing) = (Host::system(), Dialing::default());
+    let (mut host, mut dialing) = (Host::system(), Dialing::default());
+    if let Some(passphrase) = command.passphrase() {
+        host = host.with_passphrase(passphrase.source(&host));
+    }
     let Some(TransportArgs { tls_ca, insecure }) = command.transport() else { return Ok(host) };
     if let Some(file) = tls_ca {
         dialing = dialing.trusting(host.disk(), file).map_err(Failure::new)?;
@@ -262,14 +285,16 @@ async fn run(command: Command, file: ConfigFileArgs) -> Result<u8, Failure> {
         Command::Log(args) => Box::pin(log_commands::log(host, args)).await,
         Command::Committee(args) => Box::pin(committee::committee(host, args)).await,
         Command::Certs(args) => certs::certs(host, &args),
+        Command::Keys(args) => keys::keys(host, &args),
         Command::Keygen(args) => nodes::keygen(host, &args),
         Command::Operator(args) => operator::operator(host, &args),
         Command::Token(args) => Box::pin(token::token(host, args)).await,
         Command::Forget(args) => trust::forget(host, args).await,
         Command::Status(args) => Box::pin(status::status(host, args)).await,
+        Command::Doctor(args) => Box::pin(doctor::doctor(host, args)).await,
         Command::Health(args) => health::health(host, args).await,
-        Command::Du(args) => maintain::du(host, args).await,
-        Command::Scrub(args) => maintain::scrub(host, args).await,
+        Command::Du(args) => maintain::du(host, args.replica).await,
+        Command::Scrub(args) => maintain::scrub(host, args.replica).await,
         Command::Config(args) => config::config(file.config_file.as_deref(), args),
         Command::Demo(args) => demo::demo(host, args).await,
         Command::Completions(args) => packaging::completions(&args),

@@ -12,6 +12,7 @@ pub mod blocking;
 pub mod clock;
 pub mod disk;
 pub mod entropy;
+pub mod file_system;
 pub mod files;
 pub mod net;
 pub mod objects;
@@ -27,11 +28,12 @@ use entropy::{Entropy, SystemEntropy};
 use net::{Network, SystemNetwork};
 use tasks::OneThread;
 
+use crate::passphrase::PassphraseSource;
 use crate::tls::Dialing;
 
 /// A node's access to the outside. A clone is another handle to the same.
 #[derive(Debug, Clone)]
-pub struct Host(Arc<Parts>, Arc<Dialing>);
+pub struct Host(Arc<Parts>, Arc<Dialing>, Arc<PassphraseSource>);
 
 /// The parts of a [`Host`].
 #[derive(Debug)]
@@ -56,17 +58,27 @@ impl Host {
 
     /// A host of these parts, which dials servers as by default.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts), Arc::default())
+        Self(Arc::new(parts), Arc::default(), Arc::default())
     }
 
     /// The same host, which dials servers in this way.
     pub fn with_dialing(&self, dialing: Dialing) -> Self {
-        Self(self.0.clone(), Arc::new(dialing))
+        Self(self.0.clone(), Arc::new(dialing), self.2.clone())
     }
 
     /// How servers are dialled.
     pub fn dialing(&self) -> &Dialing {
         &self.1
+    }
+
+    /// The same host, on which the passphrase of keys is from there.
+    pub fn with_passphrase(&self, source: PassphraseSource) -> Self {
+        Self(self.0.clone(), self.1.clone(), Arc::new(source))
+    }
+
+    /// Where the passphrase of keys is from.
+    pub fn passphrase(&self) -> &PassphraseSource {
+        &self.2
     }
 
     /// The operating system, with another disk.

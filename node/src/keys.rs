@@ -1,7 +1,11 @@
-//! A node's secret keys, one file each: 64 hexadecimal digits and a line feed.
+//! A node's secret keys, one file each: 64 hexadecimal digits and a line feed, or sealed under a passphrase.
 
 mod epoch_keys;
+mod protection;
+#[cfg(test)]
+mod protection_tests;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,11 +14,16 @@ use vouch_core::bls::{BlsError, VoteSecretKey};
 use vouch_core::link::NodeSecretKey;
 use zeroize::Zeroizing;
 
+use crate::age::AgeError;
 use crate::host::Host;
 use crate::host::disk::Disk;
 use crate::host::files::FileError;
 use crate::log::unused;
+use crate::passphrase::PassphraseError;
 pub use epoch_keys::{EpochVoteKey, VoteKeys, vote_key_name};
+pub(crate) use protection::copy_protection;
+use protection::{Protection, SealedKey};
+pub use protection::{change_passphrase, is_protected, protect, unprotect};
 
 pub(crate) const NODE_KEY: &str = "node.key";
 pub(crate) const VOTE_KEY: &str = "vote.key";
@@ -75,6 +84,46 @@ pub enum KeyError {
         #[source]
         cause: BlsError,
     },
+    /// The wrapping key cannot be decrypted.
+    #[error("{path}: {cause}")]
+    Wrapping {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        cause: AgeError,
+    },
+    /// A sealed key is not what was sealed under this name.
+    #[error(
+        "{path}: the encrypted key was altered, or is another folder's; restore it from a backup, together with keys.age"
+    )]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A key is sealed, and the wrapping key is not here.
+    #[error("{path}: the key is encrypted, and {expected} is missing; restore it from a backup")]
+    NoWrapping {
+        /// The file.
+        path: PathBuf,
+        /// The file with the wrapping key.
+        expected: PathBuf,
+    },
+    /// Nobody knows the passphrase.
+    #[error("the keys in {folder} are under a passphrase; name a file that holds it with --passphrase-file FILE")]
+    NoPassphrase {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The folder's keys are plain.
+    #[error("the keys in {folder} are under no passphrase; put them under one with `vouch keys protect`")]
+    NotProtected {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// There is no passphrase.
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
     /// The file could not be read or created.
     #[error(transparent)]
     File(#[from] FileError),
@@ -97,13 +146,14 @@ impl ReplicaKeys {
     /// # Errors
     /// See [`KeyError`].
     pub fn open_or_create(host: &Host, folder: &Path) -> Result<Self, KeyError> {
-        let bytes = read_or_create(host.disk(), folder, NODE_KEY, || {
+        let protection = Protection::open(host, folder)?;
+        let bytes = read_or_create(host, &protection, folder, NODE_KEY, || {
             let bytes = Secret::new(host.random());
             unused::mark(host.disk(), folder, &NodeSecretKey::from_bytes(&bytes).node_key())?;
             Ok(bytes)
         })?;
         let node = Arc::new(NodeSecretKey::from_bytes(&bytes));
-        let votes = VoteKeys::open_or_create(host, folder)?;
+        let votes = VoteKeys::open_or_create(host, protection, folder)?;
         let path = folder.join(VOTE_KEY);
         // There is always one.
         let oldest = Secret::new(votes.oldest().map_or([0; 32], |oldest| oldest.secret.to_bytes()));
@@ -116,7 +166,8 @@ impl ReplicaKeys {
 /// # Errors
 /// See [`KeyError`].
 pub fn open_or_create_node_key(host: &Host, folder: &Path) -> Result<NodeSecretKey, KeyError> {
-    let bytes = read_or_create(host.disk(), folder, NODE_KEY, || Ok(Secret::new(host.random())))?;
+    let protection = Protection::open(host, folder)?;
+    let bytes = read_or_create(host, &protection, folder, NODE_KEY, || Ok(Secret::new(host.random())))?;
     Ok(NodeSecretKey::from_bytes(&bytes))
 }
 
@@ -125,27 +176,25 @@ fn read_vote_key(path: &Path, bytes: &[u8; 32]) -> Result<VoteSecretKey, KeyErro
 }
 
 fn read_or_create(
-    disk: &dyn Disk,
+    host: &Host,
+    protection: &Protection,
     folder: &Path,
     name: &str,
     make: impl FnOnce() -> Result<Secret, KeyError>,
 ) -> Result<Secret, KeyError> {
-    let mode = disk.mode(folder)?;
-    if mode & OTHERS != 0 {
-        return Err(KeyError::ExposedFolder { path: folder.to_owned(), mode });
-    }
+    let disk = host.disk();
+    check_folder(disk, folder)?;
     let path = &folder.join(name);
     match disk.read(path, LIMIT) {
         Ok((text, mode)) => {
-            let bytes = parse(path, &Zeroizing::new(text), mode)?;
+            let bytes = protection.open_key(path, parse(path, &Zeroizing::new(text), mode)?)?;
             // The process that created it may have ended before its name was durable.
             disk.sync_folder(folder)?;
             Ok(bytes)
         }
         Err(FileError::NotFound { .. }) => {
             let bytes = make()?;
-            let digits = Zeroizing::new(base16ct::lower::encode_string(&*bytes));
-            let line = Zeroizing::new(format!("{}\n", *digits));
+            let line = protection.text_of(host, name, &bytes)?;
             // A node must never use a key that a loss of power may take away.
             disk.create_new_durably(path, line.as_bytes(), MODE)?;
             Ok(bytes)
@@ -154,11 +203,76 @@ fn read_or_create(
     }
 }
 
-fn parse(path: &Path, text: &[u8], mode: u32) -> Result<Secret, KeyError> {
-    let path = || path.to_owned();
+/// Checks that nobody but its owner can enter a folder with keys.
+///
+/// # Errors
+/// [`KeyError::ExposedFolder`], [`KeyError::File`].
+pub fn check_folder(disk: &dyn Disk, folder: &Path) -> Result<(), KeyError> {
+    let mode = disk.mode(folder)?;
     if mode & OTHERS != 0 {
-        return Err(KeyError::Exposed { path: path(), mode });
+        return Err(KeyError::ExposedFolder { path: folder.to_owned(), mode });
     }
+    Ok(())
+}
+
+/// A key file that was checked.
+#[derive(Debug)]
+pub struct CheckedKey {
+    /// The file.
+    pub path: PathBuf,
+    /// Why it cannot be used, if it cannot.
+    pub result: Result<(), KeyError>,
+}
+
+/// The key files in a folder, each checked as at a start. Makes none.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn check_keys(disk: &dyn Disk, folder: &Path) -> Result<Vec<CheckedKey>, FileError> {
+    let names = disk.list(folder)?.into_iter().filter(|name| is_key(name));
+    Ok(names
+        .map(|name| {
+            let path = folder.join(name);
+            let checked = disk.read(&path, LIMIT).map_err(KeyError::from);
+            let checked = checked.and_then(|(text, mode)| parse(&path, &Zeroizing::new(text), mode).map(drop));
+            CheckedKey { path, result: checked }
+        })
+        .collect())
+}
+
+/// A key as its file has it.
+enum StoredKey {
+    Plain(Secret),
+    Sealed(Box<SealedKey>),
+}
+
+/// The line of a plain key.
+fn line_of(key: &Secret) -> Zeroizing<String> {
+    let digits = Zeroizing::new(base16ct::lower::encode_string(&**key));
+    Zeroizing::new(format!("{}\n", *digits))
+}
+
+/// Whether a file of this name is a key.
+fn is_key(name: &OsStr) -> bool {
+    name == NODE_KEY || epoch_keys::epoch_of(name).is_some()
+}
+
+fn parse(path: &Path, text: &[u8], mode: u32) -> Result<StoredKey, KeyError> {
+    if mode & OTHERS != 0 {
+        return Err(KeyError::Exposed { path: path.to_owned(), mode });
+    }
+    match text.strip_prefix(protection::SEALED) {
+        None => parse_line(path, text).map(StoredKey::Plain),
+        Some(sealed) => {
+            let sealed = protection::sealed_of(sealed).ok_or_else(|| KeyError::Sealed { path: path.to_owned() })?;
+            Ok(StoredKey::Sealed(sealed))
+        }
+    }
+}
+
+/// The key in a line of digits.
+fn parse_line(path: &Path, text: &[u8]) -> Result<Secret, KeyError> {
+    let path = || path.to_owned();
     let digits = text.strip_suffix(b"\n").unwrap_or(text);
     if digits.len() != DIGITS {
         return Err(KeyError::Size { path: path(), got: digits.len() });

@@ -21,6 +21,7 @@ pub mod log;
 pub mod metrics;
 mod notices;
 mod operator_key;
+pub mod passphrase;
 pub mod pulse;
 pub mod replica;
 pub mod server;

@@ -24,8 +24,6 @@ const OTHERS: u32 = 0o077;
 const DIGITS: usize = 64;
 /// Maximum size that is read: more than a key needs, so that the error can say what is wrong with another file.
 const LIMIT: usize = 16_384;
-/// Maximum size of a file with a passphrase.
-const PASSPHRASE_LIMIT: usize = 4096;
 
 /// Why an operator's key cannot be used. No error shows any part of the secret.
 #[derive(Debug, Clone, Error)]
@@ -95,9 +93,6 @@ pub enum OperatorKeyError {
         #[source]
         cause: AgeError,
     },
-    /// A passphrase has no characters.
-    #[error("expected a passphrase, got an empty line")]
-    EmptyPassphrase,
     /// The file could not be read or created.
     #[error(transparent)]
     File(#[from] FileError),
@@ -231,18 +226,6 @@ impl OperatorKeyFile {
     }
 }
 
-/// A passphrase: the first line of a file that only its owner can read.
-///
-/// # Errors
-/// See [`OperatorKeyError`].
-pub fn read_passphrase(host: &Host, path: &Path) -> Result<Zeroizing<String>, OperatorKeyError> {
-    let text = read_secret(host, path, PASSPHRASE_LIMIT)?;
-    match text.lines().next().filter(|line| !line.is_empty()) {
-        Some(line) => Ok(Zeroizing::new(line.to_owned())),
-        None => Err(OperatorKeyError::EmptyPassphrase),
-    }
-}
-
 /// The text of a file that only its owner can read.
 fn read_secret(host: &Host, path: &Path, limit: usize) -> Result<Zeroizing<String>, OperatorKeyError> {
     let (bytes, mode) = host.disk().read(path, limit)?;
@@ -355,20 +338,5 @@ mod tests {
         let file = OperatorKeyFile::read(&host, &path).unwrap();
         let error = file.secret(|| Ok::<_, OperatorKeyError>(Zeroizing::new(PASSPHRASE.to_owned()))).unwrap_err();
         assert!(matches!(error, OperatorKeyError::AnotherPublic { got, .. } if got == other), "{error}");
-    }
-
-    #[test]
-    fn a_passphrase_is_the_first_line_of_a_private_file() {
-        let (folder, host) = (tempfile::tempdir().unwrap(), Host::system());
-        let path = folder.path().join("passphrase");
-        let with = |text: &str, mode: u32| {
-            fs::write(&path, text).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            read_passphrase(&host, &path)
-        };
-        assert_eq!(with("two words\nmore", 0o600).unwrap().as_str(), "two words");
-        assert_eq!(with("two words", 0o600).unwrap().as_str(), "two words");
-        assert!(matches!(with("\nmore", 0o600), Err(OperatorKeyError::EmptyPassphrase)));
-        assert!(matches!(with("two words", 0o644), Err(OperatorKeyError::Exposed { mode: 0o644, .. })));
     }
 }

@@ -48,7 +48,7 @@ use crate::notices::Notice;
 use crate::pulse::{Pulse, PulseAnswers, pulse};
 use crate::store::{self, Store, StoreError};
 use admission::ReplicaAdmission;
-pub use blob_location::BlobLocationError;
+pub use blob_location::{BlobLocationError, examine as examine_blob_location};
 use clock_watch::ClockWatch;
 pub use config::{Data, ReplicaConfig};
 pub use context::Reporter;

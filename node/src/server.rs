@@ -75,6 +75,7 @@ use epochs::ServerEpochs;
 use founding::ServerFoundings;
 use get_performer::GetService;
 use guard::Guard;
+pub use guard::wanted_open_files;
 use http::{BlobContext, CertificateContext, LogContext, PortContext, RequestContext};
 pub use load::{ServerGauge, ServerLoad};
 use log::ServerLog;

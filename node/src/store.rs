@@ -50,7 +50,7 @@ pub(crate) use index::INDEX;
 pub use journal::{Journalled, Promise};
 pub use reading::Slice;
 pub use settling::SETTLING;
-pub use space::ReservedSpace;
+pub use space::{ReservedSpace, default_reserve};
 pub use usage::Usage;
 pub use write::{CancelToken, Complete, PrivateUpload, Receiving};
 

@@ -4,6 +4,7 @@
 mod clock;
 mod dev_certificates;
 mod dialing;
+mod examining;
 mod server_address;
 mod serving;
 
@@ -19,8 +20,9 @@ use crate::host::disk::Disk;
 use crate::host::files::FileError;
 pub use dev_certificates::{DevCertificates, create_dev_certificates};
 pub use dialing::{Dialing, ServerStream, dial};
+pub use examining::{ExaminedCertificate, ExaminedServer, examine_files, examine_server};
 pub use server_address::{ServerAddress, ServerAddressError, is_loopback, is_loopback_host};
-pub use serving::{Accepted, CertificateFiles, ServerTls};
+pub use serving::{Accepted, CertificateFiles, SPEAKS_TLS, ServerTls};
 
 /// Maximum size of a file of certificates or of a key in bytes.
 const MAX_FILE: usize = 1 << 20;

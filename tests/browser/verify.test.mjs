@@ -1,5 +1,6 @@
 // Verifying in the page and in verify.html without a network, and everything that must not verify.
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before } from "node:test";
@@ -93,6 +94,41 @@ browserTest("the saved verify.html is the same as the one on the host", async (o
   if (!(await trust.getByRole("link", { name: "Save verify.html" }).isVisible())) await trust.getByRole("button", { name: "Trust", exact: false }).first().click();
   const saved = await saveTo(folder, page, trust.getByRole("link", { name: "Save verify.html" }));
   assert.deepEqual(readFileSync(saved), readFileSync(join(PAGE, "verify.html")));
+});
+
+const sha256 = (name) => createHash("sha256").update(readFileSync(join(PAGE, name))).digest("hex");
+
+/** The hashes of modules that a page shows, by name. */
+async function shownModules(page) {
+  await page.getByText("The verifier that this page runs").click();
+  await page.locator(".modules[data-known]").waitFor();
+  const rows = await page.locator(".modules [data-fact]").all();
+  return Object.fromEntries(await Promise.all(rows.map(async (row) => [await row.getAttribute("data-fact"), (await row.locator("dd").innerText()).trim()])));
+}
+
+const MODULES = ["vouch_verifier_bg.wasm", "vouch_client_bg.wasm"];
+const built = () => Object.fromEntries(MODULES.map((name) => [name, sha256(`vouch-verifier/wasm/${name}`)]));
+
+browserTest("the page and verify.html show the hashes of the modules that they compiled, and whom to believe", async (open) => {
+  const page = await openPage(open, trusted);
+  assert.deepEqual(await shownModules(page), built());
+  assert.match(await page.locator(".verifier").innerText(), /make verifier-hash[^]*A dishonest server could show anything/);
+  const saved = await openPage(open, address(HTML), { offline: true });
+  assert.deepEqual(await shownModules(saved), built());
+  assert.match(await saved.locator(".verifier").innerText(), /sha256sum verify\.html/);
+});
+
+browserTest("the hash is of the bytes that a worker got, not of what a further request gets", async (open) => {
+  const page = await open();
+  const altered = Buffer.concat([readFileSync(join(PAGE, "vouch-verifier/wasm/vouch_verifier_bg.wasm")), Buffer.from([0, 2, 1, 0x61])]);
+  // A custom section at the end: another module that does the same. It is served until the page is ready.
+  let isAltered = true;
+  await page.context().route("**/vouch_verifier_bg.wasm", (route) => (isAltered ? route.fulfill({ body: altered, contentType: "application/wasm" }) : route.continue()));
+  await page.goto(trusted);
+  await ready(page);
+  isAltered = false;
+  const shown = await shownModules(page);
+  assert.equal(shown["vouch_verifier_bg.wasm"], createHash("sha256").update(altered).digest("hex"));
 });
 
 const flip = (bytes, at) => Buffer.from(bytes.map((byte, i) => (i === at ? byte ^ 1 : byte)));

@@ -46,6 +46,10 @@ fn secrets(folder: &Path) -> Vec<String> {
             all.extend(text.lines().filter(|line| !line.starts_with("-----")).skip(1).map(str::to_owned));
             continue;
         }
+        // A sealed key tells nothing without the passphrase.
+        if text.starts_with("vouch sealed key ") {
+            continue;
+        }
         let digits = |word: &&str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
         let words: Vec<&str> = text.split_whitespace().filter(digits).collect();
         assert_eq!(words.len(), 1, "{}", path.display());
@@ -73,7 +77,28 @@ async fn no_key_is_in_any_log_error_or_answer_and_there_are_no_core_dumps() {
     for number in 0..3 {
         cluster.add_replica_in(number, &[], &[("RUST_LOG", "trace")]);
     }
+    // One whose keys are put under a passphrase before its first start.
+    let passphrase = "an uncommon passphrase of a test";
+    std::fs::write(root.join("passphrase"), format!("{passphrase}\n")).unwrap();
+    std::fs::set_permissions(root.join("passphrase"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let protected = root.join("replica-3");
+    let of_protected = ["--data", protected.to_str().unwrap()];
+    said.push(told(run(&root, &[&["keygen"], &of_protected[..]].concat()).await));
+    let mut hidden = secrets(&protected);
+    for command in [&["keys", "protect"][..], &["keygen"]] {
+        said.push(told(run(&root, &[command, &of_protected, &["--passphrase-file", "passphrase"]].concat()).await));
+    }
+    // Neither its keys nor the passphrase are in its folder, in any form.
+    assert!(hidden.len() == 2 * 6 && secrets(&protected).is_empty());
+    hidden.push(passphrase.to_owned());
+    hidden.extend(forms(passphrase.as_bytes()));
+    cluster.add_replica_in(3, &["--passphrase-file", "passphrase"], &[("RUST_LOG", "trace")]);
     cluster.until_connected().await;
+    for entry in std::fs::read_dir(&protected).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file())
+    {
+        let text = String::from_utf8_lossy(&std::fs::read(&entry).unwrap()).into_owned();
+        assert!(!hidden.iter().any(|secret| text.contains(secret.as_str())), "{}", entry.display());
+    }
     let identity = cluster.put(b"a blob").await.unwrap().committee().cluster().to_string();
     let server = cluster.address().to_owned();
     std::fs::write(root.join("file"), "bytes").unwrap();
@@ -100,6 +125,12 @@ async fn no_key_is_in_any_log_error_or_answer_and_there_are_no_core_dumps() {
     }
     // A replica that stops, and whose keys cannot be used: the error is about the file, and not about what is in it.
     let secrets = secrets(&root);
+    cluster.replicas[3].kill();
+    std::fs::write(root.join("passphrase"), "another one\n").unwrap();
+    let wrong = [&["replica", &server], &of_protected[..], &["--passphrase-file", "passphrase"]].concat();
+    let text = told(run(&root, &wrong).await);
+    assert!(text.contains("the passphrase is wrong"), "{text}");
+    said.push(text);
     cluster.replicas[0].kill();
     let key = folder.join("node.key");
     let text = std::fs::read(&key).unwrap();
@@ -116,12 +147,12 @@ async fn no_key_is_in_any_log_error_or_answer_and_there_are_no_core_dumps() {
     // Each of: node keys of 4, vote keys of 3, an operator's, and two of TLS.
     assert!(secrets.len() >= 8 * 6 + 2, "{}", secrets.len());
     // The search finds what it searches for where it is.
-    for file in key_files(&root).iter().filter(|file| **file != key) {
+    for file in key_files(&root).iter().filter(|file| **file != key && !file.starts_with(&protected)) {
         let text = std::fs::read_to_string(file).unwrap();
         assert!(secrets.iter().any(|secret| text.contains(secret.as_str())), "{}", file.display());
     }
     for (of, text) in texts {
-        let found = secrets.iter().find(|secret| text.contains(secret.as_str()));
+        let found = secrets.iter().chain(&hidden).find(|secret| text.contains(secret.as_str()));
         assert!(found.is_none(), "{of} tells a secret");
     }
 }

@@ -1,7 +1,9 @@
 // The page's engine without a browser: choice of server, verdicts, and the protocol with its workers.
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { Engine } from "../../web/engine/engine.js";
+import { HashedModule, loading, moduleTasks, sha256 } from "../../web/engine/modules.js";
 import { serve } from "../../web/engine/serve.js";
 import { examine, isGenuine } from "../../web/logic/examine.js";
 import { Server } from "../../web/logic/server.js";
@@ -229,4 +231,36 @@ test("offline, the running workers do the remaining tasks", async () => {
   assert.deepEqual(await Promise.all(tasks), ["done", "done", "done"]);
   assert.ok(started > 1);
   engine.end();
+});
+
+test("a module's hash is of the bytes that were compiled, and a failed load is tried again", async () => {
+  const given = [new Uint8Array([1]), new Uint8Array([2, 3]), new Uint8Array([4])];
+  const compiled = [];
+  let fails = true;
+  const module = new HashedModule("a.wasm", async () => given.shift(), async (bytes) => {
+    if (fails) throw new Error("no memory");
+    compiled.push(bytes);
+    return "compiled";
+  });
+  await assert.rejects(module.load(), /no memory/);
+  fails = false;
+  assert.equal(await module.load(), "compiled");
+  assert.equal(await module.load(), "compiled");
+  assert.equal(compiled.length, 1);
+  const sha256 = createHash("sha256").update(compiled[0]).digest("hex");
+  assert.deepEqual(await module.fact(), { name: "a.wasm", size: 2, sha256 });
+  assert.deepEqual(await moduleTasks(module).modules(), [await module.fact()]);
+});
+
+test("where the browser does not hash, there is no hash", async () => {
+  assert.equal(await sha256(new Uint8Array([1]), {}), null);
+  assert.equal(await sha256(new Uint8Array([1]), undefined), createHash("sha256").update(new Uint8Array([1])).digest("hex"));
+});
+
+test("functions wait for their modules", async () => {
+  const order = [];
+  const module = new HashedModule("a.wasm", async () => new Uint8Array(), async () => order.push("loaded"));
+  const { twice } = loading({ twice: (n) => (order.push("called"), 2 * n) }, ["twice"], module);
+  assert.equal(await twice(4), 8);
+  assert.deepEqual(order, ["loaded", "called"]);
 });

@@ -14,7 +14,9 @@ use vouch_core::verify::Trust;
 use super::committee_args::CommitteeArgs;
 use super::config::{ConfigArgs, ConfigFileArgs};
 use super::connection_args::{ServersArgs, TokenFileArgs, TrustArgs, address};
+use super::doctor_args::DoctorArgs;
 use super::health::HealthArgs;
+use super::keys_args::{AtRestArgs, KeysArgs, PassphraseArgs};
 use super::log_args::LogCommandArgs;
 use super::node_args::{ReplicaArgs, ServerArgs};
 use super::operator_args::OperatorArgs;
@@ -58,6 +60,8 @@ pub(super) enum Command {
     Committee(CommitteeArgs),
     /// Create a replica's keys, or show the public keys if they exist
     Keygen(KeygenArgs),
+    /// Put the keys of a replica or a server under a passphrase, or change it
+    Keys(KeysArgs),
     /// Create the key of a cluster's operator, or sign a change of members with it
     Operator(OperatorArgs),
     /// Decide who may put and read: tokens, and the rules
@@ -66,12 +70,14 @@ pub(super) enum Command {
     Forget(ForgetArgs),
     /// Show the state of running replicas on this machine, or of the whole cluster through a server
     Status(StatusArgs),
+    /// Check this machine, its data folders and its servers, and say what to do about each fault: exit code 1 if a check failed
+    Doctor(DoctorArgs),
     /// Ask a server whether it runs: exit code 1 if it does not
     Health(HealthArgs),
     /// Show the space that a replica uses, and what is free
-    Du(MaintainArgs),
+    Du(AtRestArgs),
     /// Verify every blob of a replica now: exit code 1 if any is damaged
-    Scrub(MaintainArgs),
+    Scrub(AtRestArgs),
     /// Show what is configured, and where
     Config(ConfigArgs),
     /// Make TLS certificates for servers of a closed network
@@ -281,6 +287,8 @@ pub(super) struct KeygenArgs {
     /// Folder for the keys [default: replica-1 in ~/.local/share/vouch, or in ./.vouch if that exists]
     #[arg(long, value_name = "FOLDER")]
     pub(super) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) passphrase: PassphraseArgs,
     /// Print one JSON object instead of text
     #[arg(long)]
     pub(super) json: bool,

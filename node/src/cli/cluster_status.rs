@@ -31,11 +31,11 @@ pub(super) struct ClusterStatus<'a> {
 
 /// What a server says in `/v1/cluster`. Earlier versions do not say all of it.
 #[derive(Debug, Deserialize)]
-struct Claims {
-    cluster: Option<String>,
+pub(super) struct Claims {
+    pub(super) cluster: Option<String>,
     server: String,
-    version: Option<String>,
-    ready: bool,
+    pub(super) version: Option<String>,
+    pub(super) ready: bool,
     epoch: u64,
     connected: u64,
     wanted: Option<u64>,
@@ -51,6 +51,18 @@ struct MemberClaims {
     state: Option<String>,
     why: Option<String>,
     log_height: Option<u64>,
+}
+
+impl Claims {
+    /// Where a server tells them.
+    pub(super) const PATH: &str = "/v1/cluster";
+
+    /// Reads what a server sent.
+    pub(super) fn parse(answer: &[u8], server: &str) -> Result<Self, Failure> {
+        serde_json::from_slice(answer).map_err(|error| {
+            Failure::new(format_args!("{server} sent something else than the state of a cluster: {error}"))
+        })
+    }
 }
 
 impl MemberClaims {
@@ -98,13 +110,7 @@ impl<'a> ClusterStatus<'a> {
     }
 
     async fn claims(&self) -> Result<Claims, Failure> {
-        let answer = self.client.get("/v1/cluster").await?;
-        serde_json::from_slice(&answer).map_err(|error| {
-            Failure::new(format_args!(
-                "{} sent something else than the state of a cluster: {error}",
-                self.client.server()
-            ))
-        })
+        Claims::parse(&self.client.get(Claims::PATH).await?, self.client.server())
     }
 
     /// Before the founding, there is nothing to verify.

@@ -55,7 +55,7 @@ pub(super) struct TrustArgs {
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct TokenFileArgs {
     /// File with the token that authorises this, as `vouch token new` made it [default: none]
-    #[arg(long, value_name = "FILE", env = "VOUCH_TOKEN_FILE", hide_env_values = true)]
+    #[arg(long, value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
 }
 

@@ -11,6 +11,7 @@ use vouch_core::peer_frame::MemberAddress;
 
 use super::args::{address_to_listen_on, seconds, size};
 use super::connection_args::{TransportArgs, address};
+use super::keys_args::PassphraseArgs;
 use super::log_lines::LogFormat;
 use super::store_option::StoreParser;
 use super::token_args::WhoArg;
@@ -138,6 +139,8 @@ pub(super) struct ReplicaArgs {
 /// Options that a server and a replica share.
 #[derive(Debug, Args)]
 pub(super) struct ServiceArgs {
+    #[command(flatten)]
+    pub(super) passphrase: PassphraseArgs,
     /// How long to finish puts in progress after SIGTERM or Ctrl-C; a second signal ends them at once
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = seconds)]
     pub(super) stop_timeout: Duration,

@@ -1,9 +1,7 @@
 //! `vouch operator`: the key of a cluster's operator. It opens no socket.
 
-use std::io::{self, IsTerminal};
 use std::path::Path;
 
-use console::Term;
 use serde_json::{Value, json};
 use vouch_core::membership::{AddedMember, CommitteeChange};
 use zeroize::Zeroizing;
@@ -12,10 +10,17 @@ use super::operator_args::{OperatorArgs, OperatorCommand, OperatorInitArgs, Oper
 use super::{Failure, change_text, output};
 use crate::host::Host;
 use crate::host::source::Source;
-use crate::operator_key::{self, OperatorKeyError, OperatorKeyFile};
+use crate::operator_key::{OperatorKeyError, OperatorKeyFile};
+use crate::passphrase::{self, PassphraseError};
 
 impl From<OperatorKeyError> for Failure {
     fn from(error: OperatorKeyError) -> Self {
+        Self::new(error)
+    }
+}
+
+impl From<PassphraseError> for Failure {
+    fn from(error: PassphraseError) -> Self {
         Self::new(error)
     }
 }
@@ -35,7 +40,7 @@ fn init(host: &Host, args: &OperatorInitArgs) -> Result<u8, Failure> {
         return Err(OperatorKeyError::Exists { path: path.clone() }.into());
     }
     let passphrase = match &args.passphrase_file {
-        Some(file) => Some(operator_key::read_passphrase(host, file)?),
+        Some(file) => Some(passphrase::read_file(host, file)?),
         None if args.passphrase => Some(ask_for_a_new_passphrase()?),
         None => None,
     };
@@ -100,7 +105,7 @@ fn sign(host: &Host, args: &OperatorSignArgs) -> Result<u8, Failure> {
 /// The passphrase of a key: from a file, or from the person at the terminal.
 pub(super) fn passphrase(host: &Host, key: &Path, file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
     match file {
-        Some(file) => Ok(operator_key::read_passphrase(host, file)?),
+        Some(file) => Ok(passphrase::read_file(host, file)?),
         None => ask_for_the_passphrase(key),
     }
 }
@@ -118,19 +123,16 @@ fn as_json(change: &CommitteeChange) -> Value {
     })
 }
 
-/// The terminal at which somebody can answer.
-fn terminal() -> Option<Term> {
-    let term = Term::stderr();
-    (term.is_term() && io::stdin().is_terminal()).then_some(term)
-}
-
 /// Asks whether to sign what was shown.
 fn confirm(source: &Source) -> Result<(), Failure> {
-    let term = terminal().filter(|_| !matches!(source, Source::Stdin)).ok_or_else(|| {
+    let term = passphrase::terminal().filter(|_| !matches!(source, Source::Stdin)).ok_or_else(|| {
         Failure::new("nobody is asked whether to sign: this needs a terminal, and the change in a file")
             .with_note("Read what the change does, above. To sign it without being asked, add --yes.")
     })?;
-    let answer = term.write_str("Sign this change? [y/N] ").and_then(|()| term.read_line()).map_err(no_answer)?;
+    let answer = term
+        .write_str("Sign this change? [y/N] ")
+        .and_then(|()| term.read_line())
+        .map_err(|error| PassphraseError::Terminal(error.to_string()))?;
     match answer.trim().to_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => Err(Failure::new("not signed")),
@@ -138,34 +140,17 @@ fn confirm(source: &Source) -> Result<(), Failure> {
 }
 
 fn ask_for_the_passphrase(key: &Path) -> Result<Zeroizing<String>, Failure> {
-    let term = terminal().ok_or_else(|| without_terminal(&format!("{} is encrypted, and ", output::name(key))))?;
-    ask(&term, &format!("Passphrase of {}: ", output::name(key)))
+    let without_terminal = |error| match error {
+        PassphraseError::NoTerminal => Failure::new(format_args!("{} is encrypted, and {error}", output::name(key))),
+        error => error.into(),
+    };
+    passphrase::ask(&format!("Passphrase of {}: ", output::name(key))).map_err(without_terminal)
 }
 
 fn ask_for_a_new_passphrase() -> Result<Zeroizing<String>, Failure> {
-    let term = terminal().ok_or_else(|| without_terminal(""))?;
-    let first = ask(&term, "Passphrase for the key: ")?;
-    match *ask(&term, "The same again: ")? == *first {
+    let first = passphrase::ask("Passphrase for the key: ")?;
+    match *passphrase::ask("The same again: ")? == *first {
         true => Ok(first),
-        false => Err(Failure::new("the two passphrases differ; no key was made, run the command again")),
+        false => Err(PassphraseError::Differ.into()),
     }
-}
-
-fn without_terminal(begin: &str) -> Failure {
-    Failure::new(format_args!(
-        "{begin}there is no terminal at which to ask for the passphrase; name a file with --passphrase-file FILE"
-    ))
-}
-
-fn ask(term: &Term, question: &str) -> Result<Zeroizing<String>, Failure> {
-    let answer =
-        term.write_str(question).and_then(|()| term.read_secure_line()).map(Zeroizing::new).map_err(no_answer)?;
-    if answer.is_empty() {
-        return Err(OperatorKeyError::EmptyPassphrase.into());
-    }
-    Ok(answer)
-}
-
-fn no_answer(error: io::Error) -> Failure {
-    Failure::new(format_args!("cannot read from the terminal: {error}"))
 }

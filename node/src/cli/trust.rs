@@ -66,6 +66,11 @@ impl Trust {
         verify::Trust { cluster: self.pinned, checkpoint: self.newest }
     }
 
+    /// Where the identity is from that the server must show.
+    pub(super) fn source(&self) -> Option<IdentitySource> {
+        decide(&self.known).source
+    }
+
     /// Refuses committees if an earlier command has seen newer ones, or others in their place. A link to a known cluster makes the same check in
     /// its handshake. A link at first contact cannot, and a bundle from the log comes without a handshake.
     pub(super) fn check(&self, chain: &CommitteeChain) -> Result<(), Failure> {
@@ -123,12 +128,7 @@ impl Trust {
     /// The error of one server, with what to do about it.
     fn explain_at(&self, server: &str, error: &ClientError) -> Failure {
         let cause = cause(error);
-        let is_another = match cause {
-            ClientError::Session(SessionError::AnotherCluster { .. }) => true,
-            ClientError::Session(SessionError::Refused { failed, .. })
-            | ClientError::Link(LinkError::Refused(failed)) => failed.code == vouch_core::message::Code::AnotherCluster,
-            _ => false,
-        };
+        let is_another = is_another_cluster(error);
         let is_contradicted = match cause {
             // Otherwise the command itself has seen the newer committee.
             ClientError::Session(SessionError::OldEpoch { expected, .. }) => {
@@ -199,6 +199,17 @@ fn recorded_of(file: &KnownClusters, servers: &Servers) -> Result<Option<Cluster
         }
     }
     Ok(found.map(|(_, cluster)| cluster))
+}
+
+/// Whether a server is of another cluster than the trusted one.
+pub(super) fn is_another_cluster(error: &ClientError) -> bool {
+    match cause(error) {
+        ClientError::Session(SessionError::AnotherCluster { .. }) => true,
+        ClientError::Session(SessionError::Refused { failed, .. }) | ClientError::Link(LinkError::Refused(failed)) => {
+            failed.code == vouch_core::message::Code::AnotherCluster
+        }
+        _ => false,
+    }
 }
 
 /// The error of the last attempt.

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header;
+use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
@@ -37,6 +37,15 @@ pub struct HttpRequest {
     pub limit: usize,
     /// How long the server may take from the request to the end of its answer.
     pub patience: Duration,
+}
+
+/// A successful answer.
+#[derive(Debug, Clone)]
+pub struct HttpAnswer {
+    /// The body; empty for 204.
+    pub body: Bytes,
+    /// The time of the server's clock, in seconds since 1970, if the answer has it (`Date`).
+    pub date: Option<u64>,
 }
 
 /// Why a request has no good answer.
@@ -135,6 +144,14 @@ impl HttpRequest {
     /// # Errors
     /// See [`HttpError`].
     pub async fn send(self, host: &Host) -> Result<Bytes, HttpError> {
+        Ok(self.answer(host).await?.body)
+    }
+
+    /// Sends the request. Returns a successful answer.
+    ///
+    /// # Errors
+    /// See [`HttpError`].
+    pub async fn answer(self, host: &Host) -> Result<HttpAnswer, HttpError> {
         let server = || self.server.clone();
         let connecting = host.timeout(CONNECT_DEADLINE, tls::dial(host, &self.server)).await;
         let ServerStream { io, authority, .. } = connecting
@@ -168,8 +185,9 @@ impl HttpRequest {
         }
     }
 
-    async fn read(&self, response: Response<Incoming>) -> Result<Bytes, HttpError> {
+    async fn read(&self, response: Response<Incoming>) -> Result<HttpAnswer, HttpError> {
         let status = response.status();
+        let date = response.headers().get(header::DATE).and_then(date_of);
         let limit = if status.is_success() { self.limit } else { MAX_PROBLEM };
         let mut body = response.into_body();
         let mut bytes = BytesMut::new();
@@ -182,10 +200,30 @@ impl HttpRequest {
             bytes.extend_from_slice(&data);
         }
         if status.is_success() {
-            return Ok(bytes.freeze());
+            return Ok(HttpAnswer { body: bytes.freeze(), date });
         }
         let problem = serde_json::from_slice::<ProblemDetail>(&bytes).map(|problem| problem.detail);
         let detail = problem.unwrap_or_else(|_| format!("status {status}")).chars().take(MAX_DETAIL).collect();
         Err(HttpError::Refused { server: self.server.clone(), status, detail })
+    }
+}
+
+/// The time in a header, in seconds since 1970; `None` if it is no date.
+fn date_of(value: &HeaderValue) -> Option<u64> {
+    let date = httpdate::parse_http_date(value.to_str().ok()?).ok()?;
+    Some(date.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_seconds_since_1970() {
+        let date = |text: &'static str| date_of(&HeaderValue::from_static(text));
+        assert_eq!(date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        for no_date in ["", "now", "Sun, 06 Nov 99999 08:49:37 GMT", "784111777"] {
+            assert_eq!(date(no_date), None, "{no_date}");
+        }
     }
 }

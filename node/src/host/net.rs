@@ -22,6 +22,11 @@ pub trait Network: Debug + Send + Sync {
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>>;
     /// Connects to an address, `host:port`. Small messages are sent at once.
     fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Io>>>;
+    /// The addresses of a name, `host:port`. By default only those that need no question.
+    fn resolve<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        let parsed = address.parse().map(|address| vec![address]);
+        Box::pin(std::future::ready(parsed.map_err(|_| io::ErrorKind::Unsupported.into())))
+    }
     /// Listens on a socket in the file system, which only its owner can use. Replaces one that an earlier process left there.
     fn listen_unix(&self, path: &Path) -> io::Result<Box<dyn Listener>>;
     /// Connects to a socket in the file system.
@@ -61,6 +66,10 @@ impl Network for SystemNetwork {
             let stream: Box<dyn Io> = Box::new(stream);
             Ok(stream)
         })
+    }
+
+    fn resolve<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(tokio::net::lookup_host(address).await?.collect()) })
     }
 
     fn listen_unix(&self, path: &Path) -> io::Result<Box<dyn Listener>> {
@@ -132,6 +141,14 @@ impl Host {
     /// Nobody listens there.
     pub async fn connect(&self, address: &str) -> io::Result<Box<dyn Io>> {
         self.0.network.connect(address).await
+    }
+
+    /// The addresses of a name, `host:port`.
+    ///
+    /// # Errors
+    /// Nobody knows the name.
+    pub async fn resolve(&self, address: &str) -> io::Result<Vec<SocketAddr>> {
+        self.0.network.resolve(address).await
     }
 
     /// Listens on a socket in the file system, which only its owner can use. Replaces one that an earlier process left there.

@@ -24,3 +24,8 @@ pub fn open_files() -> Option<u64> {
 pub fn forbid_core_dumps() -> io::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(Into::into)
 }
+
+/// The number of the user as whom this process acts; 0 is the superuser.
+pub fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}

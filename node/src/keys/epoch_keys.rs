@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vouch_core::bls::{Possession, VoteKey, VoteSecretKey};
 
-use super::{KeyError, Secret, VOTE_KEY, read_or_create, read_vote_key};
+use super::{KeyError, Protection, Secret, VOTE_KEY, read_or_create, read_vote_key};
 use crate::host::Host;
 
 /// A vote key with its proof of possession, which costs as much as a vote.
@@ -32,6 +32,8 @@ impl EpochVoteKey {
 pub struct VoteKeys {
     host: Host,
     folder: PathBuf,
+    /// How new keys are written.
+    protection: Protection,
     keys: Mutex<BTreeMap<u64, Arc<EpochVoteKey>>>,
 }
 
@@ -47,7 +49,7 @@ pub fn vote_key_name(epoch: u64) -> String {
 }
 
 /// The epoch in the name of a vote key; `None` for any other name.
-fn epoch_of(name: &OsStr) -> Option<u64> {
+pub(super) fn epoch_of(name: &OsStr) -> Option<u64> {
     let name = name.to_str()?;
     let epoch = match name.strip_prefix("vote-") {
         Some(rest) => rest.strip_suffix(".key")?.parse().ok()?,
@@ -58,13 +60,13 @@ fn epoch_of(name: &OsStr) -> Option<u64> {
 
 impl VoteKeys {
     /// Reads the vote keys of a folder. Creates `vote.key` if there is none.
-    pub(super) fn open_or_create(host: &Host, folder: &Path) -> Result<Self, KeyError> {
+    pub(super) fn open_or_create(host: &Host, protection: Protection, folder: &Path) -> Result<Self, KeyError> {
         let disk = host.disk();
         let mut epochs: Vec<u64> = disk.list(folder)?.iter().filter_map(|name| epoch_of(name)).collect();
         if epochs.is_empty() {
             epochs.push(0);
         }
-        let keys = Self { host: host.clone(), folder: folder.to_owned(), keys: Mutex::default() };
+        let keys = Self { host: host.clone(), folder: folder.to_owned(), protection, keys: Mutex::default() };
         for epoch in epochs {
             keys.create(epoch)?;
         }
@@ -103,7 +105,7 @@ impl VoteKeys {
         }
         let name = vote_key_name(epoch);
         let path = self.folder.join(&name);
-        let bytes = read_or_create(self.host.disk(), &self.folder, &name, || {
+        let bytes = read_or_create(&self.host, &self.protection, &self.folder, &name, || {
             let value = |cause| KeyError::Value { path: path.clone(), cause };
             let seed = Secret::new(self.host.random());
             Ok(Secret::new(VoteSecretKey::generate(&seed).map_err(value)?.to_bytes()))
@@ -144,7 +146,7 @@ mod tests {
     use super::*;
 
     fn opened(folder: &Path) -> VoteKeys {
-        VoteKeys::open_or_create(&Host::system(), folder).unwrap()
+        VoteKeys::open_or_create(&Host::system(), Protection::default(), folder).unwrap()
     }
 
     fn names(folder: &Path) -> Vec<String> {

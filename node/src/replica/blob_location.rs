@@ -88,15 +88,7 @@ pub(super) fn take(
 ) -> Result<(BlobLocation, Option<DataDir>), BlobLocationError> {
     let file = data.join(NAME);
     let recorded = recorded(disk, data, &file)?;
-    let asked = asked.map(|url| from_the_root(disk, url)).transpose()?;
-    let url = match (asked, &recorded) {
-        (Some(asked), Some(recorded)) if !asked.is_same_place(recorded) => {
-            return Err(BlobLocationError::Moved { recorded: recorded.to_string(), asked: asked.to_string(), file });
-        }
-        (Some(asked), _) => asked,
-        (None, Some(recorded)) => recorded.clone(),
-        (None, None) => StoreUrl::default(),
-    };
+    let url = chosen(disk, asked, recorded.as_ref(), &file)?;
     let index = data.join(INDEX);
     // From now on, the place is known by its owner's key. If the key is missing later, it is another place, in which nothing may be created.
     let is_taken = disk.exists(&index)?;
@@ -104,9 +96,7 @@ pub(super) fn take(
     let (url, place, lock) = match url {
         StoreUrl::Files(None) => (url, BlobLocation::Beside, None),
         StoreUrl::Files(Some(folder)) => {
-            if is_taken && !disk.exists(&folder.join(OWNER))? {
-                return Err(emptied(folder.display().to_string()));
-            }
+            check_is_there(disk, &folder, is_taken.then_some(&index))?;
             let folder = DataDir::open(disk, &folder)?;
             check_owner(disk, folder.path(), owner)?;
             let path = folder.path().to_owned();
@@ -126,6 +116,62 @@ pub(super) fn take(
         disk.write_durably(&file, format!("{url}\n").as_bytes(), MODE)?;
     }
     Ok((place, lock))
+}
+
+/// Where the replica of a data folder keeps its large blobs, or would keep them. Changes nothing. `data` need not exist.
+///
+/// # Errors
+/// See [`BlobLocationError`]: it is another place than before, or the blobs are gone from it.
+pub fn examine(
+    disk: &dyn Disk,
+    data: &Path,
+    asked: Option<&StoreUrl>,
+    credentials: &Credentials,
+) -> Result<StoreUrl, BlobLocationError> {
+    let file = data.join(NAME);
+    let url = chosen(disk, asked, recorded(disk, data, &file)?.as_ref(), &file)?;
+    let index = Some(data.join(INDEX)).filter(|index| matches!(disk.exists(index), Ok(true)));
+    match &url {
+        StoreUrl::Files(None) => {}
+        StoreUrl::Files(Some(folder)) => check_is_there(disk, folder, index.as_ref())?,
+        StoreUrl::S3(s3) => {
+            let is_claimed = Objects::is_claimed(s3, credentials, Timeouts::default())?;
+            if let Some(index) = index.filter(|_| !is_claimed) {
+                return Err(BlobLocationError::Emptied { place: url.to_string(), index });
+            }
+        }
+    }
+    Ok(url)
+}
+
+/// The place that was asked for, which must be the recorded one, if there is one.
+fn chosen(
+    disk: &dyn Disk,
+    asked: Option<&StoreUrl>,
+    recorded: Option<&StoreUrl>,
+    file: &Path,
+) -> Result<StoreUrl, BlobLocationError> {
+    let asked = asked.map(|url| from_the_root(disk, url)).transpose()?;
+    match (asked, recorded) {
+        (Some(asked), Some(recorded)) if !asked.is_same_place(recorded) => Err(BlobLocationError::Moved {
+            recorded: recorded.to_string(),
+            asked: asked.to_string(),
+            file: file.to_owned(),
+        }),
+        (Some(asked), _) => Ok(asked),
+        (None, Some(recorded)) => Ok(recorded.clone()),
+        (None, None) => Ok(StoreUrl::default()),
+    }
+}
+
+/// Checks that a folder still is the place of the blobs that an index names.
+fn check_is_there(disk: &dyn Disk, folder: &Path, index: Option<&PathBuf>) -> Result<(), BlobLocationError> {
+    match index {
+        Some(index) if !disk.exists(&folder.join(OWNER))? => {
+            Err(BlobLocationError::Emptied { place: folder.display().to_string(), index: index.clone() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes a path absolute: the next start may be from another folder.

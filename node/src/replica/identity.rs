@@ -298,6 +298,8 @@ pub(super) fn abandon(disk: &dyn Disk, folder: &Path) -> Result<Option<PathBuf>,
         number += 1;
     };
     disk.create_folder_durably(&aside, FOLDER_MODE)?;
+    // The wrapping key stays for the new keys, and goes with the old ones.
+    keys::copy_protection(disk, folder, &aside)?;
     // Move the record last: after a crash it is still there, and the next call completes the move.
     for name in [keys::NODE_KEY, keys::VOTE_KEY, FOUNDING] {
         if disk.exists(&folder.join(name))? {

@@ -206,6 +206,11 @@ const fn link_messages(count: u64) -> u64 {
     count * Allowance::MESSAGE
 }
 
+/// The number of open files and sockets with which a server takes as many connections as it is configured for, in a small committee.
+pub fn wanted_open_files(config: &ServerConfig) -> u64 {
+    FILES + CLOSING + FOR_MEMBERS + config.max_links as u64
+}
+
 /// Maximum number of connections for non-members: the configured number, but no more than the process's limit of file descriptors allows
 /// besides its files, the connections being closed, and the members' links.
 fn connections(config: &ServerConfig, members: u64) -> u64 {

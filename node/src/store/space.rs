@@ -11,6 +11,11 @@ use crate::host::files::FileError;
 const RESERVE: u64 = 64 << 20;
 const RESERVE_SHARE: u64 = 16;
 
+/// The free bytes that a store leaves on a file system of this size, unless it is configured otherwise.
+pub fn default_reserve(total: u64) -> u64 {
+    RESERVE.min(total / RESERVE_SHARE)
+}
+
 #[derive(Debug)]
 pub(super) struct SpaceBudget {
     disk: Arc<dyn Disk>,
@@ -33,8 +38,8 @@ struct PendingBytes {
 
 impl SpaceBudget {
     pub(super) fn new(disk: Arc<dyn Disk>, folder: PathBuf, config: &StoreConfig) -> Result<Self, FileError> {
-        let share = disk.space(&folder)?.total / RESERVE_SHARE;
-        let reserve = config.reserve.unwrap_or_else(|| RESERVE.min(share));
+        let total = disk.space(&folder)?.total;
+        let reserve = config.reserve.unwrap_or_else(|| default_reserve(total));
         Ok(Self { disk, folder, quota: config.quota, reserve, pending: Mutex::default() })
     }
 

@@ -65,14 +65,16 @@ impl Dialing {
         Self { binds_links: true, ..self }
     }
 
+    /// The authorities whose certificates are trusted.
+    pub(super) fn authorities(&self) -> Result<RootCertStore, TlsError> {
+        self.authorities.clone().map_or_else(of_system, Ok)
+    }
+
     fn config(&self, host: &Host) -> Result<Arc<ClientConfig>, TlsError> {
         if let Some(config) = self.config.get() {
             return Ok(config.clone());
         }
-        let authorities = match &self.authorities {
-            Some(authorities) => authorities.clone(),
-            None => of_system()?,
-        };
+        let authorities = self.authorities()?;
         let versions = if self.binds_links { ONLY_TLS_1_3 } else { rustls::DEFAULT_VERSIONS };
         let config = ClientConfig::builder_with_details(provider(), Arc::new(HostTime::of(host)))
             .with_protocol_versions(versions)
@@ -132,7 +134,7 @@ pub async fn dial(host: &Host, address: &str) -> io::Result<ServerStream> {
 }
 
 /// Says what to do about an error of TLS.
-fn explained(error: io::Error) -> io::Error {
+pub(super) fn explained(error: io::Error) -> io::Error {
     use rustls::CertificateError as Certificate;
     let Some(rustls::Error::InvalidCertificate(why)) = error.get_ref().and_then(|error| error.downcast_ref()) else {
         return match error.kind() {

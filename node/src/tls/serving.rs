@@ -29,6 +29,9 @@ const TELL_TIME: Duration = Duration::from_secs(2);
 /// Maximum number of bytes that are read from it.
 const MAX_REFUSED: u64 = 64 << 10;
 
+/// What a port with TLS tells somebody who speaks HTTP.
+pub const SPEAKS_TLS: &str = "this port speaks TLS: use https:// in place of http://";
+
 /// Where a server's certificate and its key are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
@@ -149,6 +152,11 @@ impl ServerTls {
         Ok(true)
     }
 
+    /// The certificate that is presented now, with those between it and its authority.
+    pub(super) fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.presented.get().cert.clone()
+    }
+
     /// A DNS name that the certificate is for.
     pub fn dns_name(&self) -> Option<String> {
         let key = self.presented.get();
@@ -181,8 +189,7 @@ impl ServerTls {
 
 /// Tells somebody who speaks HTTP what to do. Reads what was sent: otherwise the system discards the answer with it.
 async fn refuse(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
-    let detail = "this port speaks TLS: use https:// in place of http://";
-    let body = json!({ "type": "about:blank", "title": "Bad Request", "status": 400, "detail": detail, "code": "tls-required", "members": [] })
+    let body = json!({ "type": "about:blank", "title": "Bad Request", "status": 400, "detail": SPEAKS_TLS, "code": "tls-required", "members": [] })
         .to_string();
     let head =
         "HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\nConnection: close\r\nContent-Length";

@@ -67,6 +67,23 @@ impl Objects {
         is_taken: bool,
         timeouts: Timeouts,
     ) -> Result<Self, ObjectError> {
+        let objects = Self::connect(url, credentials, timeouts)?;
+        let (inner, owner) = (objects.inner.clone(), owner.to_owned());
+        objects.wait(timeouts.question, async move { inner.take(&owner, is_taken).await })?;
+        Ok(objects)
+    }
+
+    /// Whether anybody has claimed the prefix. Changes nothing. Call this on a runtime with several threads.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn is_claimed(url: &S3Url, credentials: &Credentials, timeouts: Timeouts) -> Result<bool, ObjectError> {
+        let objects = Self::connect(url, credentials, timeouts)?;
+        let inner = objects.inner.clone();
+        objects.wait(timeouts.question, async move { inner.is_claimed().await })
+    }
+
+    fn connect(url: &S3Url, credentials: &Credentials, timeouts: Timeouts) -> Result<Self, ObjectError> {
         let setup = |cause: String| ObjectError::Setup { place: url.place(), cause };
         let runtime = Handle::try_current().map_err(|error| setup(error.to_string()))?;
         if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
@@ -78,10 +95,7 @@ impl Objects {
         }
         let s3 = connect(url, credentials, timeouts).map_err(|error| setup(innermost(&error)))?;
         let turns = Arc::new(Semaphore::new(TURNS));
-        let objects = Self { inner: Arc::new(S3Client { s3, url: url.clone(), timeouts, turns }), runtime };
-        let (inner, owner) = (objects.inner.clone(), owner.to_owned());
-        objects.wait(timeouts.question, async move { inner.take(&owner, is_taken).await })?;
-        Ok(objects)
+        Ok(Self { inner: Arc::new(S3Client { s3, url: url.clone(), timeouts, turns }), runtime })
     }
 
     /// Reads exactly `length` bytes of an object.

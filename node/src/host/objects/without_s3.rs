@@ -28,6 +28,14 @@ impl Objects {
         Err(ObjectError::NotBuilt { place: url.place() })
     }
 
+    /// Fails, because this program has no S3 client.
+    ///
+    /// # Errors
+    /// [`ObjectError::NotBuilt`], always.
+    pub fn is_claimed(url: &S3Url, _: &Credentials, _: Timeouts) -> Result<bool, ObjectError> {
+        Err(ObjectError::NotBuilt { place: url.place() })
+    }
+
     /// Never called.
     ///
     /// # Errors

@@ -108,15 +108,21 @@ impl S3Client {
         Ok((listed.collect(), page.page_token))
     }
 
-    /// Claims the prefix for an owner, unless it has one. Does not claim it again if it was claimed before: its objects are lost.
-    pub(super) async fn take(&self, owner: &str, is_taken: bool) -> Result<(), ObjectError> {
+    /// Whether anybody has claimed the prefix.
+    pub(super) async fn is_claimed(&self) -> Result<bool, ObjectError> {
         if let Err(error) = self.s3.credentials().get_credential().await {
             let cause = format!(": {}", innermost(&error));
             return Err(ObjectError::NoCredentials { server: self.url.server().into(), cause });
         }
         // Check that the bucket exists and may be listed: without that permission, a lost object looks like a
         // forbidden one.
-        self.page(OWNER, None, 1).await?;
+        let (listed, _) = self.page(OWNER, None, 1).await?;
+        Ok(!listed.is_empty())
+    }
+
+    /// Claims the prefix for an owner, unless it has one. Does not claim it again if it was claimed before: its objects are lost.
+    pub(super) async fn take(&self, owner: &str, is_taken: bool) -> Result<(), ObjectError> {
+        self.is_claimed().await?;
         if self.check_owner(owner).await? {
             return Ok(());
         }
