@@ -9,7 +9,7 @@ export VOUCH_DEMO_FILE := $(value FILE)
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup toolchain chromium prometheus page verifier-hash build build-release build-demo demo test soak soak-log soak-changes soak-handoffs soak-bugs bench vectors screenshots deb package-files package-test static lint-deploy fmt lint clean
+.PHONY: help setup toolchain chromium prometheus page verifier-hash build build-release build-demo demo test soak soak-log soak-changes soak-handoffs soak-bugs bench vectors screenshots deb package-files package-test openapi-test static lint-deploy fmt lint clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +76,10 @@ soak: setup build $(HOSTS) ## Run the long tests: large files, memory use, every
 	@cargo test --package vouch-tests --test cluster --locked -- --ignored --nocapture --skip handoffs::
 	@node --test tests/hosts/soak.test.mjs
 	@$(MAKE) package-test
+	@$(MAKE) openapi-test
+
+openapi-test: setup build ## Check a server against requests that schemathesis makes up from docs/openapi.yaml: make openapi-test VOUCH_SECONDS=600
+	@node --test tests/openapi/soak.test.mjs
 
 soak-log: ## Run the long simulation of the ordered log, on all cores: 2,000 seeds, and 31 members
 	@VOUCH_SEEDS=2000 cargo test --package vouch-node-core --lib --locked -- log::tests::more_seeds log::tests::many_members --ignored --nocapture

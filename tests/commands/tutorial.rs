@@ -1,4 +1,4 @@
-//! Runs the commands of docs/CHANGING-MEMBERS.md and docs/FOUR-MACHINES.md, block after block, in one shell and an empty folder.
+//! Runs the commands of docs/CHANGING-MEMBERS.md, docs/FOUR-MACHINES.md and docs/HTTP.md, block after block, in one shell and an empty folder.
 
 use std::fs;
 use std::net::TcpListener;
@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use crate::nodes::Cluster;
 use crate::program;
 
 /// Ends every process of the shell with it.
@@ -149,4 +150,26 @@ fn four_machines_found_a_cluster_and_one_is_replaced() {
     assert_eq!(stdout.matches("VALID").count(), 2, "{stdout}");
     assert!(stdout.contains("epoch 1 is active"), "{stdout}");
     assert_eq!(fs::read(home.join("client/again.txt")).unwrap(), b"All figures of this year\n");
+}
+
+#[test]
+fn scripts_speak_http() {
+    let cluster = Cluster::start(4);
+    let desk = Desk::new();
+    desk.add_command("vouch", &format!("#!/bin/bash\nexec {} \"$@\"\n", program::path().display()));
+    fs::write(desk.home().join("report.txt"), "All figures of this year\n").unwrap();
+    fs::create_dir(desk.home().join("folder")).unwrap();
+    let first = program::vouch(&desk.home(), &["put", "report.txt", "--server", &cluster.address]);
+    first.ok();
+    let commands: String = blocks(&document("HTTP.md")).into_iter().map(|block| block.commands).collect();
+    let commands = commands.replace("127.0.0.1:9090", &cluster.address);
+    let stdout = desk.run(&format!("IDENTITY={}\n{commands}", first.row("cluster")), &[]);
+    assert_eq!(stdout.matches("VALID").count(), 5, "{stdout}");
+    for expected in ["All", "ok\n", "ready: 4 of 4 replicas can store", "\"connected\":4"] {
+        assert!(stdout.contains(expected), "{expected}: {stdout}");
+    }
+    for bundle in ["month.vouch", "folder.tar.vouch"] {
+        let shown = program::vouch(&desk.home(), &["inspect", bundle, "--json"]);
+        assert_eq!(shown.json()["type"], "application/vnd.vouch.bundle+json", "{shown:?}");
+    }
 }

@@ -16,6 +16,8 @@ pub(super) const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 pub(super) const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// For responses that may change at any time.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// Of 503 Service Unavailable, in seconds.
+pub(super) const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 pub(super) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 pub(super) fn empty(status: StatusCode) -> Response<Body> {
