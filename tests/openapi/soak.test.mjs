@@ -42,7 +42,7 @@ test("the server answers what the document says", { timeout: (Number(SECONDS) + 
   const args = [
     "--config-file", file("tests/openapi/schemathesis.toml"), "run", file("docs/openapi.yaml"), "--url", cluster.url, "--checks", CHECKS.join(","),
     "--phases", "examples,coverage,fuzzing", "--max-time", SECONDS,
-    "--request-timeout", "20", "--continue-on-failure", "--generation-database", "none", "--workers", "2",
+    "--request-timeout", "20", "--continue-on-failure", "--generation-database", "none",
   ];
   const run = spawn(`${programs}/schemathesis`, args, { cwd: folder, env: { ...process.env, ...environment }, stdio: ["ignore", "inherit", "inherit"] });
   const [code] = await once(run, "exit");
