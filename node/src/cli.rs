@@ -30,6 +30,7 @@ mod output;
 mod packaging;
 mod put;
 mod put_many;
+mod screen;
 mod service;
 mod status;
 mod store_option;
