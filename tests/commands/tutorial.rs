@@ -171,7 +171,7 @@ fn scripts_speak_http() {
         assert!(stdout.contains(expected), "{expected}: {stdout}");
     }
     let inspect = |bundle| program::vouch(&desk.home(), &["inspect", bundle, "--json"]).json();
-    assert!(inspect("month.vouch")["expires_at"].is_u64());
+    assert!(inspect("draft.txt.vouch")["expires_at"].is_u64());
     assert_eq!(inspect("folder.tar.vouch")["expires_at"], "never");
 }
 
