@@ -19,8 +19,9 @@ use tokio::time::sleep;
 const CHANGE: Duration = Duration::from_secs(900);
 /// How long a put is retried, as `vouch put --retry` takes it: longer than anything restarts.
 const RETRY: &str = "3m";
-/// How long a get is tried. In the moment in which a committee takes over, no member of it is connected yet, and no blob is found.
-const GET: Duration = Duration::from_secs(60);
+/// How long a put and a get are tried. In the moment in which a committee takes over, no member of it is connected yet, and no blob is found; and a server
+/// that ends while a client opens its link seems not to be one, so the client does not try again.
+const MOMENT: Duration = Duration::from_secs(60);
 const MEMBERS: usize = 4;
 
 /// The two programs, the older one first.
@@ -50,6 +51,19 @@ impl Clients {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// The same, of a command that may fail for a moment.
+    async fn run_patiently(&self, version: usize, arguments: &[&str]) {
+        let end = Instant::now() + MOMENT;
+        loop {
+            let output = run_program(&self.programs.0[version], &self.root, arguments).await;
+            if output.status.success() {
+                return;
+            }
+            assert!(Instant::now() < end, "version {version}: {arguments:?}: {}", text(&output));
+            sleep(Duration::from_millis(250)).await;
+        }
+    }
+
     fn content(number: usize) -> Vec<u8> {
         // Small ones travel in one message, and larger ones in several.
         let length = if number.is_multiple_of(3) { 700_000 } else { 1000 };
@@ -64,7 +78,7 @@ impl Clients {
     async fn put(&self, version: usize, number: usize) {
         let (file, server) = (Self::file(number), self.server.as_str());
         std::fs::write(self.root.join(&file), Self::content(number)).unwrap();
-        self.run(version, &["put", &file, "--server", server, "--retry", RETRY]).await;
+        self.run_patiently(version, &["put", &file, "--server", server, "--retry", RETRY]).await;
         self.check(number).await;
     }
 
@@ -77,15 +91,7 @@ impl Clients {
             let got = format!("{file}.got-{version}");
             let _ = std::fs::remove_file(self.root.join(&got));
             let get = ["get", &bundle, "--output", &got, "--server", &self.server, "--retry", RETRY];
-            let end = Instant::now() + GET;
-            loop {
-                let output = run_program(&self.programs.0[version], &self.root, &get).await;
-                if output.status.success() {
-                    break;
-                }
-                assert!(Instant::now() < end, "version {version}: {get:?}: {}", text(&output));
-                sleep(Duration::from_millis(250)).await;
-            }
+            self.run_patiently(version, &get).await;
             assert!(std::fs::read(self.root.join(&got)).unwrap() == Self::content(number), "{got}");
         }
     }
