@@ -3,13 +3,14 @@
 FILE ?= README.md
 ARGS ?=
 SEEDS ?= 500
+OLD ?=
 
 # Pass the demo's file through the environment, so that its name may have blanks, quotes or dollar signs.
 export VOUCH_DEMO_FILE := $(value FILE)
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup toolchain chromium prometheus page verifier-hash build build-release build-demo demo test soak soak-log soak-changes soak-handoffs soak-bugs bench vectors screenshots deb package-files package-test static lint-deploy fmt lint clean
+.PHONY: help setup toolchain chromium prometheus page verifier-hash build build-release build-demo demo test soak soak-log soak-changes soak-handoffs soak-bugs bench vectors screenshots deb package-files package-test openapi-test upgrade-test static lint-deploy fmt lint clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -73,9 +74,18 @@ test: setup build ## Run every test: Rust, then Node.js, then the page in Chromi
 soak: setup build $(HOSTS) ## Run the long tests: large files, memory use, every host of the npm package: make soak SEEDS=1000
 	@cargo test --package vouch-core --lib --locked -- --ignored --nocapture
 	@VOUCH_SEEDS=$(SEEDS) cargo test --package vouch-tests --test sim --locked -- more_seeds --ignored --nocapture
-	@cargo test --package vouch-tests --test cluster --locked -- --ignored --nocapture --skip handoffs::
+	@cargo test --package vouch-tests --test cluster --locked -- --ignored --nocapture --skip handoffs:: --skip versions::
 	@node --test tests/hosts/soak.test.mjs
 	@$(MAKE) package-test
+	@$(MAKE) openapi-test
+	@$(MAKE) upgrade-test
+
+openapi-test: setup build ## Check a server against requests that schemathesis makes up from docs/openapi.yaml: make openapi-test VOUCH_SECONDS=600
+	@node --test tests/openapi/soak.test.mjs
+
+upgrade-test: build ## Update a cluster from an older revision to this one and back, under puts: make upgrade-test OLD=REVISION
+	@VOUCH_OLD_PROGRAM="$$(tests/old_program.sh $(OLD))" && export VOUCH_OLD_PROGRAM && \
+	cargo test --package vouch-tests --test cluster --locked -- versions:: --ignored --nocapture
 
 soak-log: ## Run the long simulation of the ordered log, on all cores: 2,000 seeds, and 31 members
 	@VOUCH_SEEDS=2000 cargo test --package vouch-node-core --lib --locked -- log::tests::more_seeds log::tests::many_members --ignored --nocapture

@@ -3,6 +3,7 @@
 #
 #   tools.sh deb      cargo-deb, compiled here (two minutes); prints its folder
 #   tools.sh lint     hadolint and check-jsonschema, from PyPI (seconds); prints their folder
+#   tools.sh openapi  schemathesis, from PyPI (seconds); prints its folder. It needs Python 3.11
 #   tools.sh static   Rust's library for musl, and musl-gcc
 set -euo pipefail
 
@@ -50,6 +51,22 @@ lint)
     fi
     echo "$dir/bin"
     ;;
+openapi)
+    # With the hash of each package. Beside it is requirements.in, and how to renew this file.
+    requirements=$(dirname "${BASH_SOURCE[0]}")/../tests/openapi/requirements.txt
+    dir=$cache/openapi-$(sha256sum <"$requirements" | cut -c 1-12)
+    if [ ! -x "$dir/bin/schemathesis" ]; then
+        say "fetching schemathesis"
+        rm -rf "$dir"
+        python3 -c 'import ensurepip' 2>/dev/null || install_package python3-venv
+        python3 -m venv "$dir"
+        if ! "$dir/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --requirement "$requirements" >&2; then
+            rm -rf "$dir"
+            exit 1
+        fi
+    fi
+    echo "$dir/bin"
+    ;;
 static)
     if ! ls "$(rustc --print sysroot)/lib/rustlib/$MUSL/lib/"libstd-*.rlib >/dev/null 2>&1; then
         say "adding Rust's library for $MUSL"
@@ -61,7 +78,7 @@ static)
     echo "$MUSL"
     ;;
 *)
-    sed -n '2,6p' "$0" >&2
+    sed -n '2,7p' "$0" >&2
     exit 2
     ;;
 esac

@@ -36,6 +36,7 @@ mod output;
 mod packaging;
 mod put;
 mod put_many;
+mod screen;
 mod service;
 mod status;
 mod store_option;

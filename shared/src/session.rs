@@ -37,7 +37,7 @@ use crate::clocks;
 use crate::committee::GenesisError;
 use crate::comparison::Comparison;
 use crate::digest::{ClusterId, CommitteeDigest, Digest};
-use crate::link::AuthError;
+use crate::link::{AuthError, HelloError};
 use crate::message::{Code, Failed, MAX_PUTS, MessageError};
 use crate::receipt::Receipt;
 use crate::verify::{CLOCK_TOLERANCE, Invalid};
@@ -256,6 +256,10 @@ impl SessionError {
 impl fmt::Display for SessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // Nothing is wrong with the message, and the error says what to do.
+            Self::Malformed(MessageError::Hello(error @ HelloError::Version { .. })) => {
+                write!(f, "the server has another version: {error}")?;
+            }
             Self::Malformed(error) => write!(f, "the server sent a malformed message: {error}")?,
             Self::Invalid(invalid) => {
                 write!(f, "the server sent a certificate that is INVALID: {} ({invalid})", invalid.meaning())?;

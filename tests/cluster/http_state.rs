@@ -74,6 +74,7 @@ async fn server_is_ready_when_a_quorum_is_connected() {
             assert!(detail.contains("replica-0 is not connected") && detail.contains("replica-1 is not connected"));
             let as_text = request(&address, "GET", "/readyz", &[("accept", "text/plain")], b"").await;
             assert_eq!((as_text.status, as_text.header("content-type")), (503, Some("text/plain; charset=utf-8")));
+            assert_eq!(as_text.header("retry-after"), Some("1"));
             assert_eq!(
                 as_text.text(),
                 format!("not ready: {}\n", detail.strip_prefix("not enough replicas: ").unwrap())

@@ -1,4 +1,4 @@
-//! Runs the commands of docs/CHANGING-MEMBERS.md and docs/FOUR-MACHINES.md, block after block, in one shell and an empty folder.
+//! Runs the commands of docs/BACKUP.md, docs/CHANGING-MEMBERS.md, docs/FOUR-MACHINES.md and docs/HTTP.md, block after block, in one shell and an empty folder.
 
 use std::fs;
 use std::net::TcpListener;
@@ -9,10 +9,11 @@ use std::process::{Command, Stdio};
 
 use support::processes::isolate;
 
+use crate::nodes::Cluster;
 use crate::program;
 
 /// Ends every process of the shell with it.
-const CLEAN_UP: &str = "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT";
+const CLEAN_UP: &str = "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT";
 
 /// A block of commands, and the machine on which to run it, if the block names one.
 struct Block {
@@ -69,6 +70,15 @@ impl Desk {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
+    /// Puts the program in the path. The default server of its commands has this port.
+    fn add_vouch(&self, port: u16) {
+        let script = format!(
+            "#!/bin/bash\ncase \"$1\" in put|get|committee|log) exec {0} \"$@\" --server 127.0.0.1:{port} ;; *) exec {0} \"$@\" ;; esac\n",
+            program::path().display()
+        );
+        self.add_command("vouch", &script);
+    }
+
     /// Runs a script. Returns what it printed, if it succeeded; otherwise panics with that and the logs.
     fn run(&self, script: &str, logs: &[&str]) -> String {
         let home = self.home();
@@ -101,14 +111,7 @@ fn four_replicas_become_five_and_one_dies_and_is_replaced() {
     let commands = commands.replace("9090", &port.to_string());
     assert!(commands.contains("committee replace") && commands.contains("vouch get"), "{commands}");
     let desk = Desk::new();
-    // The commands' default server is another one here.
-    desk.add_command(
-        "vouch",
-        &format!(
-            "#!/bin/bash\ncase \"$1\" in put|get|committee) exec {0} \"$@\" --server 127.0.0.1:{port} ;; *) exec {0} \"$@\" ;; esac\n",
-            program::path().display()
-        ),
-    );
+    desk.add_vouch(port);
     let stdout = desk.run(&commands, &["server.log", "a.log", "e.log", "f.log"]);
     assert!(stdout.contains("VALID"), "{stdout}");
     assert_eq!(fs::read(desk.home().join("again.txt")).unwrap(), b"All figures of this year\n");
@@ -151,4 +154,46 @@ fn four_machines_found_a_cluster_and_one_is_replaced() {
     assert_eq!(stdout.matches("VALID").count(), 2, "{stdout}");
     assert!(stdout.contains("epoch 1 is active"), "{stdout}");
     assert_eq!(fs::read(home.join("client/again.txt")).unwrap(), b"All figures of this year\n");
+}
+
+#[test]
+fn scripts_speak_http() {
+    let cluster = Cluster::start(4);
+    let desk = Desk::new();
+    desk.add_command("vouch", &format!("#!/bin/bash\nexec {} \"$@\"\n", program::path().display()));
+    fs::write(desk.home().join("report.txt"), "All figures of this year\n").unwrap();
+    fs::create_dir(desk.home().join("folder")).unwrap();
+    let first = program::vouch(&desk.home(), &["put", "report.txt", "--server", &cluster.address]);
+    first.ok();
+    let commands: String = blocks(&document("HTTP.md")).into_iter().map(|block| block.commands).collect();
+    let commands = commands.replace("127.0.0.1:9090", &cluster.address);
+    let stdout = desk.run(&format!("IDENTITY={}\n{commands}", first.row("cluster")), &[]);
+    assert_eq!(stdout.matches("VALID").count(), 5, "{stdout}");
+    for expected in ["All", "ok\n", "ready: 4 of 4 replicas can store", "\"connected\":4"] {
+        assert!(stdout.contains(expected), "{expected}: {stdout}");
+    }
+    let inspect = |bundle| program::vouch(&desk.home(), &["inspect", bundle, "--json"]).json();
+    assert!(inspect("draft.txt.vouch")["expires_at"].is_u64());
+    assert_eq!(inspect("folder.tar.vouch")["expires_at"], "never");
+}
+
+#[test]
+fn a_replica_is_restored_from_its_keys_and_another_one_is_replaced() {
+    let port = free_port();
+    let commands: String = blocks(&document("BACKUP.md")).into_iter().map(|block| block.commands).collect();
+    let commands = commands.replace("9090", &port.to_string());
+    assert!(commands.contains("cp -p backup/*.key a/") && commands.contains("committee replace"), "{commands}");
+    let desk = Desk::new();
+    desk.add_vouch(port);
+    let logs = ["server.log", "a.log", "b.log", "e.log"];
+    let stdout = desk.run(&commands, &logs);
+    assert!(stdout.contains("VALID") && stdout.contains("4 of 4 connected"), "{stdout}");
+    for copy in ["again.txt", "once-more.txt"] {
+        assert_eq!(fs::read(desk.home().join(copy)).unwrap(), b"All figures of this year\n");
+    }
+    // The keys of both epochs.
+    let mut backup: Vec<_> =
+        fs::read_dir(desk.home().join("backup")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    backup.sort();
+    assert_eq!(backup, ["node.key", "vote-1.key", "vote.key"]);
 }

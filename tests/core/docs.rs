@@ -3,14 +3,16 @@
 use std::fs;
 use std::path::Path;
 
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
     "docs/ARCHITECTURE.md",
+    "docs/BACKUP.md",
     "docs/CHANGING-MEMBERS.md",
     "docs/FAQ.md",
     "docs/FOUR-MACHINES.md",
+    "docs/HTTP.md",
     "docs/INSTALL.md",
     "docs/METRICS.md",
     "tests/README.md",

@@ -64,13 +64,22 @@ pub fn async_command(folder: &Path) -> tokio::process::Command {
 
 /// Runs a command of the program to its end.
 pub async fn run(folder: &Path, arguments: &[&str]) -> Output {
-    async_command(folder).args(arguments).output().await.unwrap()
+    run_program(&program(), folder, arguments).await
+}
+
+/// Runs a command of this program to its end.
+pub async fn run_program(program: &Path, folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program);
+    isolate(command.current_dir(folder), folder);
+    let mut command = tokio::process::Command::from(command);
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap()
 }
 
 /// One process with its arguments, folder and log.
 #[derive(Debug)]
 pub struct Node {
     name: String,
+    program: PathBuf,
     arguments: Vec<OsString>,
     folder: PathBuf,
     log: PathBuf,
@@ -86,7 +95,8 @@ impl Node {
         let mut all: Vec<OsString> = arguments.iter().map(Into::into).collect();
         all.extend(["--data".into(), folder.clone().into()]);
         let log = root.join(format!("{name}.log"));
-        Self { name: name.into(), arguments: all, log, folder, environment: Vec::new(), open_files: None, child: None }
+        let (name, program, environment) = (name.into(), program(), Vec::new());
+        Self { name, program, arguments: all, log, folder, environment, open_files: None, child: None }
     }
 
     /// Its name, also the name of its folder.
@@ -102,6 +112,11 @@ impl Node {
     /// Adds an argument, effective from the next start.
     pub fn add_argument(&mut self, argument: &str) {
         self.arguments.push(argument.into());
+    }
+
+    /// Runs another program, from the next start.
+    pub fn use_program(&mut self, program: &Path) {
+        self.program = program.to_owned();
     }
 
     /// Sets an environment variable, effective from the next start.
@@ -122,10 +137,10 @@ impl Node {
         let mut command = match self.open_files {
             Some(files) => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {files} && exec \"$@\""), "sh"]).arg(program());
+                shell.args(["-c", &format!("ulimit -n {files} && exec \"$@\""), "sh"]).arg(&self.program);
                 shell
             }
-            None => Command::new(program()),
+            None => Command::new(&self.program),
         };
         isolate(&mut command, root);
         command.args(&self.arguments).current_dir(root).stdin(Stdio::null());
@@ -236,6 +251,25 @@ impl Processes {
         Self { root, server, replicas: Vec::new(), address }
     }
 
+    /// The same, of this program.
+    pub async fn start_server_of(program: &Path, arguments: &[&str]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let mut server = Node::new(root.path(), "server", &[&["server", "127.0.0.1:0"], arguments].concat());
+        server.use_program(program);
+        let (server, address) = listening(server).await;
+        Self { root, server, replicas: Vec::new(), address }
+    }
+
+    /// Starts one more replica of this program, with additional arguments.
+    pub fn add_replica_of(&mut self, program: &Path, number: usize, more: &[&str]) {
+        let name = format!("replica-{number}");
+        let mut node =
+            Node::new(self.root.path(), &name, &[&["replica", &self.address], more, &["--name", &name]].concat());
+        node.use_program(program);
+        node.start();
+        self.replicas.push(node);
+    }
+
     /// Starts a server limited to `files` open files, and `n` replicas that joined.
     pub async fn start_with_open_files(n: usize, files: u32) -> Self {
         let root = tempfile::tempdir().unwrap();
@@ -325,6 +359,11 @@ impl Processes {
     /// Restarts the server on its port.
     pub async fn restart_server(&mut self) {
         self.server.kill();
+        self.start_server_again().await;
+    }
+
+    /// Starts a server that has ended, on its port.
+    pub async fn start_server_again(&mut self) {
         fs::write(&self.server.log, "").unwrap();
         let listen = self.address.clone();
         self.server.arguments[1] = listen.into();
@@ -391,6 +430,11 @@ async fn start_server(root: &Path, name: &str, more: &[&str]) -> (Node, String) 
 async fn start_server_limited(root: &Path, name: &str, more: &[&str], open_files: Option<u32>) -> (Node, String) {
     let mut server = Node::new(root, name, &[&["server", "127.0.0.1:0"], more].concat());
     server.open_files = open_files;
+    listening(server).await
+}
+
+/// Starts a server, and waits until it listens.
+async fn listening(mut server: Node) -> (Node, String) {
     server.start();
     let mut address = None;
     until("the server listens", || {

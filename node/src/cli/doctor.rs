@@ -15,10 +15,10 @@ mod stores;
 mod tests;
 mod tls_files;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::doctor_args::DoctorArgs;
-use super::{Failure, maintain};
+use super::{Failure, data_folders};
 use crate::data_dir;
 use crate::host::Host;
 use crate::tls::CertificateFiles;

@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -24,6 +24,8 @@ use crate::client::NextAttempt;
 
 /// The first failed write to standard output.
 static BROKEN: OnceLock<String> = OnceLock::new();
+/// What was printed since [`hold`].
+static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
 /// Whether a character could control a terminal, end a line, or change the direction of the text around it.
 fn is_unsafe(c: char) -> bool {
@@ -66,7 +68,21 @@ pub(super) fn put_name(json: &mut Value, key: &str, name: impl AsRef<OsStr>) {
     }
 }
 
+/// Keeps what is printed on standard output from now on, until [`release`].
+pub(super) fn hold() {
+    *HELD.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+}
+
+/// Returns what was kept, and prints again.
+pub(super) fn release() -> String {
+    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
+    String::from_utf8_lossy(&held.unwrap_or_default()).into_owned()
+}
+
 fn write_out(bytes: &[u8]) {
+    if let Some(held) = HELD.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        return held.extend_from_slice(bytes);
+    }
     if streams::stdout(bytes) {
         return;
     }
@@ -108,12 +124,6 @@ pub(super) fn line(text: fmt::Arguments<'_>) {
 /// Whether standard output is a terminal.
 pub(super) fn is_terminal() -> bool {
     io::stdout().is_terminal()
-}
-
-/// Begins a new screen, if standard output is a terminal; otherwise an empty line.
-pub(super) fn new_screen() {
-    // Erase from the top left corner, so that what was shown before stays in the terminal's history.
-    write_out(if is_terminal() { b"\x1b[H\x1b[2J" } else { b"\n" });
 }
 
 /// Prints text that this program made, as it is: no part of it comes from others.

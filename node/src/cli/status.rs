@@ -7,6 +7,7 @@ use serde_json::json;
 use super::args::{MaintainArgs, StatusArgs};
 use super::cluster_status::ClusterStatus;
 use super::connection_args::{TransportArgs, TrustArgs};
+use super::screen::Screen;
 use super::{Failure, maintain, output};
 use crate::client::Servers;
 use crate::host::Host;
@@ -28,11 +29,15 @@ pub(super) async fn status(host: &Host, args: StatusArgs) -> Result<u8, Failure>
     if !watch {
         return shown.show(host, json).await;
     }
+    let mut screen = if json { None } else { Screen::open() };
     let mut is_first = true;
     loop {
+        if screen.is_some() {
+            output::hold();
+        }
         if !json {
-            if !std::mem::take(&mut is_first) || output::is_terminal() {
-                output::new_screen();
+            if !std::mem::take(&mut is_first) && screen.is_none() {
+                output::line(format_args!(""));
             }
             output::line(format_args!("at {}, every {} s", output::time(host.unix_seconds()), EVERY.as_secs()));
         }
@@ -42,6 +47,9 @@ pub(super) async fn status(host: &Host, args: StatusArgs) -> Result<u8, Failure>
                 true => output::json(&json!({ "error": failure.message })),
                 false => output::line(format_args!("{}", failure.message)),
             }
+        }
+        if let Some(screen) = &mut screen {
+            screen.show(&output::release());
         }
         // The reader of a pipe has gone.
         if output::finish().is_err() {

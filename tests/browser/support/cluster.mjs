@@ -84,6 +84,11 @@ class Node {
     await ended;
   }
 
+  /** Asks it to stop (SIGTERM). */
+  terminate() {
+    this.#child.kill("SIGTERM");
+  }
+
   /** Suspends it (SIGSTOP); its connections stay open. */
   pause() {
     this.#child.kill("SIGSTOP");

@@ -7,7 +7,7 @@ use vouch_core::message::{Code, Failed, Stream};
 use vouch_node_core::server::health::Trouble;
 
 use super::problem::Problem;
-use super::reply::{self, Body, NO_CACHE, NO_STORE};
+use super::reply::{self, Body, NO_CACHE, NO_STORE, RETRY_AFTER};
 use crate::server::cluster_view::{ClusterView, MemberState, Readiness};
 
 const JSON: &str = "application/json";
@@ -108,5 +108,6 @@ fn refused(failed: Failed, names: Vec<String>, headers: &HeaderMap) -> Result<Re
     let text = format!("not ready: {}\n", failed.detail);
     let mut response = reply::text(StatusCode::SERVICE_UNAVAILABLE, text);
     response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+    response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
     Ok(response)
 }

@@ -87,7 +87,7 @@ impl Problem {
             reply::insert(headers, header::CONTENT_RANGE, &format!("bytes */{length}"));
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, reply::RETRY_AFTER);
         }
         if status == StatusCode::REQUEST_TIMEOUT {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

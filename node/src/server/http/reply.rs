@@ -17,6 +17,8 @@ pub(super) const PRIVATE: HeaderValue = HeaderValue::from_static("private, max-a
 pub(super) const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// For responses that may change at any time.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// Of 503 Service Unavailable, in seconds.
+pub(super) const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 pub(super) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 pub(super) fn empty(status: StatusCode) -> Response<Body> {
