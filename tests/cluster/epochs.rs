@@ -129,6 +129,7 @@ async fn put_with_retry(server: String, trusted: ClusterId, bytes: Vec<u8>) -> R
         source: Source::File(path),
         expires_at: NEVER,
         renew: true,
+        token: None,
         retry,
     };
     client::put(&Host::system(), put, |_| {}).await

@@ -64,6 +64,7 @@ async fn is_reused(cluster: &Path, address: &str, stored: &CertifiedBytes) -> bo
         source: Source::File(path),
         expires_at: NEVER,
         renew: false,
+        token: None,
         retry: Duration::ZERO,
     };
     let again = client::put(&Host::system(), put, drop).await.unwrap();

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use support::fake_server::choose_subprotocol;
 use support::processes::{program, run};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message as Frame;
-use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
-use vouch::link::SUBPROTOCOL;
 use vouch_core::link::LINK_VERSION;
 use vouch_core::message::{Code, Failed, Message, Stream};
 
@@ -34,11 +33,9 @@ async fn server(answer: Answer) -> (String, mpsc::Receiver<Message>) {
         while let Ok((stream, _)) = listener.accept().await {
             let sender = sender.clone();
             tokio::spawn(async move {
-                let echo = |_: &Request, mut response: Response| {
-                    response.headers_mut().insert("sec-websocket-protocol", SUBPROTOCOL.parse().unwrap());
-                    Ok(response)
+                let Ok(mut link) = tokio_tungstenite::accept_hdr_async(stream, choose_subprotocol).await else {
+                    return;
                 };
-                let Ok(mut link) = tokio_tungstenite::accept_hdr_async(stream, echo).await else { return };
                 let bytes = match answer {
                     Answer::Refuses => {
                         let detail = format!(

@@ -29,7 +29,8 @@ async fn put(request: Request<'_>) -> Result<(Certified, u64), ClientError> {
     let Request { server, path, expires_at, renew, retry } = request;
     let (sent, source) = (Arc::new(Mutex::new(0)), Source::File(path.into()));
     let counted = sent.clone();
-    let put = client::Put { servers: server.into(), trusted: None.into(), source, expires_at, renew, retry };
+    let put =
+        client::Put { servers: server.into(), trusted: None.into(), source, expires_at, renew, token: None, retry };
     let certified = client::put(&Host::system(), put, move |progress| {
         if let PutProgress::Sent(bytes) = progress {
             *counted.lock().unwrap() = bytes;

@@ -27,7 +27,15 @@ async fn put(cluster: &Processes, bytes: &[u8], expires_at: u64, renew: bool) ->
     let sent = Arc::new(Mutex::new(0));
     let counted = sent.clone();
     let (servers, retry) = (cluster.address().into(), Duration::ZERO);
-    let put = client::Put { servers, trusted: None.into(), source: Source::File(path), expires_at, renew, retry };
+    let put = client::Put {
+        servers,
+        trusted: None.into(),
+        source: Source::File(path),
+        expires_at,
+        renew,
+        token: None,
+        retry,
+    };
     let certified = client::put(&Host::system(), put, move |progress| {
         if let PutProgress::Sent(bytes) = progress {
             *counted.lock().unwrap() = bytes;

@@ -168,8 +168,9 @@ fn approvals_match_the_vectors() {
     let (own, mut signed) = (committee(&committees.own), 0);
     for VoteCase { name, body, refused } in &votes {
         let op = AccessOp::decode(AccessOp::APPROVE, &hex(body)).unwrap();
-        let AccessOp::Approve { node_key, signature, change } = op else { panic!("{op:?}") };
-        let vote = SignedNodeVote { node_key, vote: NodeVote::ApproveAccess { change: change.id() }, signature };
+        let AccessOp::Approve { node_key, number, signature, change } = op else { panic!("{op:?}") };
+        let vote = NodeVote::ApproveAccess { change: change.id(), number };
+        let vote = SignedNodeVote { node_key, vote, signature };
         let got = vote.verify(&own).err().map(|error| match error {
             NodeVoteError::NotAMember(_) => "voter",
             NodeVoteError::Signature(_) => "signature",
@@ -178,7 +179,7 @@ fn approvals_match_the_vectors() {
         // Signatures are deterministic: the core signs the same bytes as the independent implementation.
         let secrets = (0..4).map(|i| node_secret(&format!("access/{i}")));
         for voter in secrets.filter(|secret| secret.node_key() == node_key && refused.is_none()) {
-            assert_eq!(AccessOp::approve(change, &own, &voter).body(), hex(body), "{name}");
+            assert_eq!(AccessOp::approve(change, number, &own, &voter).body(), hex(body), "{name}");
             signed += 1;
         }
     }
@@ -194,8 +195,8 @@ fn ops_match_the_vectors_and_every_signature_in_them_is_valid() {
         assert_eq!((op.kind(), op.body()), (*kind, hex(body)), "{name}");
         match op {
             AccessOp::Decide { operator, change } => verify_access_operator(&key, &own, &change, &operator).unwrap(),
-            AccessOp::Approve { node_key, signature, change } => {
-                let vote = NodeVote::ApproveAccess { change: change.id() };
+            AccessOp::Approve { node_key, number, signature, change } => {
+                let vote = NodeVote::ApproveAccess { change: change.id(), number };
                 SignedNodeVote { node_key, vote, signature }.verify(&own).unwrap();
             }
         }

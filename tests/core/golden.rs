@@ -122,6 +122,20 @@ pub(crate) fn messages(cluster: &TestCommittee) -> Vec<(String, Message)> {
             },
         ),
         ("Blob, empty", Message::Blob { stream, receipt: one, renew: false, bytes: Bytes::new(), authorisation: None }),
+        ("Put, offered, authorised", Message::Put { stream, offer: Some(one), renew: false, authorisation: to_store }),
+        ("Put, streamed, renew, authorised", Message::Put { stream, offer: None, renew: true, authorisation: to_send }),
+        ("PutEnd, authorised", Message::PutEnd { stream, receipt: one, authorisation: to_store }),
+        (
+            "Blob, renew, authorised",
+            Message::Blob {
+                stream,
+                receipt: one,
+                renew: true,
+                authorisation: to_store,
+                bytes: Bytes::from_static(b"a small file"),
+            },
+        ),
+        ("Locate, authorised", Message::Locate { stream, digest: one.digest, authorisation: to_read }),
         ("Locate", Message::Locate { stream, digest: one.digest, authorisation: None }),
         ("Located", Message::Located { stream, holders }),
         ("Located, nowhere", Message::Located { stream, holders: Vec::new() }),
@@ -235,20 +249,6 @@ fn log_messages(cluster: &TestCommittee) -> Vec<(&'static str, Message)> {
         ("NextMembers", Message::NextMembers { members: vec![node_secret("golden").node_key(); 2] }),
         ("NextMembers, no change", Message::NextMembers { members: Vec::new() }),
         ("Access", Message::Access(Box::new(access_view()))),
-        ("Put, offered, authorised", Message::Put { stream, offer: Some(one), renew: false, authorisation: to_store }),
-        ("Put, streamed, renew, authorised", Message::Put { stream, offer: None, renew: true, authorisation: to_send }),
-        ("PutEnd, authorised", Message::PutEnd { stream, receipt: one, authorisation: to_store }),
-        (
-            "Blob, renew, authorised",
-            Message::Blob {
-                stream,
-                receipt: one,
-                renew: true,
-                authorisation: to_store,
-                bytes: Bytes::from_static(b"a small file"),
-            },
-        ),
-        ("Locate, authorised", Message::Locate { stream, digest: one.digest, authorisation: to_read }),
         ("SealPart, no statement", Message::SealPart { stream, count: 0, identities: Vec::new() }),
     ]
 }

@@ -1,7 +1,7 @@
 // Who may put and read: tokens, what their holders sign, the changes of access, and the ops that carry these into the log.
 import { ed25519 } from "@noble/curves/ed25519.js";
 import { STATEMENT_DST, decodeKey, decodeSignature, verifySignature } from "./bls.mjs";
-import { MAX_INTEGER, NEVER, Reader, concat, derive, u64, u8, utf8 } from "./bytes.mjs";
+import { MAX_INTEGER, NEVER, Reader, concat, derive, equal, u64, u8, utf8 } from "./bytes.mjs";
 import { NAME_SIZE, decodeName, encodeName } from "./committee.mjs";
 import { hasSigned } from "./ed25519.mjs";
 import { cannotCheck, invalid, named } from "./failure.mjs";
@@ -94,11 +94,11 @@ export function isAccessSignedByOperator(operator, { epoch, cluster, digest }, e
 
 // The bodies of the ops, of an encoded change.
 export const encodeDecide = ({ operator, change }) => concat(operator, change);
-export const encodeApproveAccess = ({ node, signature, change }) => concat(node, signature, change);
+export const encodeApproveAccess = ({ node, number, signature, change }) => concat(node, u64(number), signature, change);
 
 const OPS = {
   [DECIDE]: (reader) => ({ operator: reader.take(96, "operator's signature"), change: readAccessChange(reader) }),
-  [APPROVE]: (reader) => ({ node: reader.take(32, "node key"), signature: reader.take(64, "signature"), change: readAccessChange(reader) }),
+  [APPROVE]: (reader) => ({ node: reader.take(32, "node key"), number: reader.bounded("number of the approval"), signature: reader.take(64, "signature"), change: readAccessChange(reader) }),
 };
 
 /** The body of an op about access. */
@@ -141,7 +141,14 @@ export function checkAuthorisation({ token, signedAt, signature }, { cluster, ac
 
 const SECRET_PREFIX = "vouch-token-";
 
-export const tokenSecretText = (seed) => SECRET_PREFIX + toBase58(seed);
+const checksum = (seed) => derive("vouch token checksum v1", seed).slice(0, 4);
+
+export const tokenSecretText = (seed) => SECRET_PREFIX + toBase58(concat(seed, checksum(seed)));
 
 /** The 32 bytes of the seed; null if the text is no token's secret. */
-export const parseTokenSecret = (text) => (text.startsWith(SECRET_PREFIX) ? fromBase58(text.slice(SECRET_PREFIX.length), 32) : null);
+export function parseTokenSecret(text) {
+  const bytes = text.startsWith(SECRET_PREFIX) ? fromBase58(text.slice(SECRET_PREFIX.length), 36) : null;
+  if (bytes === null) return null;
+  const seed = bytes.slice(0, 32);
+  return equal(bytes.slice(32), checksum(seed)) ? seed : null;
+}

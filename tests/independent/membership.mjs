@@ -82,7 +82,7 @@ const VOTES = {
   stop: { number: 2, encode: ({ until }) => u64(until), read: (reader) => ({ until: reader.bounded("time of the stop") }) },
   "seal-ready": { number: 3, encode: () => new Uint8Array(0), read: () => ({}) },
   // Its op has the whole access change, and is read in access.mjs.
-  "approve-access": { number: 4, encode: ({ change }) => change },
+  "approve-access": { number: 4, encode: ({ change, number }) => concat(change, u64(number)) },
 };
 
 // What a node key signs.

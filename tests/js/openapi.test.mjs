@@ -10,6 +10,7 @@ import Ajv from "ajv/dist/2020.js";
 import { parse } from "yaml";
 import { startCluster } from "../browser/support/cluster.mjs";
 import { until } from "../browser/support/until.mjs";
+import { tokenSecretText } from "../independent/access.mjs";
 import { encodeOp } from "../independent/log.mjs";
 
 const DOCUMENT = new URL("../../docs/openapi.yaml", import.meta.url);
@@ -23,6 +24,7 @@ const FOREIGN = { origin: "https://evil.example" };
 /** Statuses that no request here brings about, and why. Tests in tests/cluster have them. */
 const UNSEEN = [
   [/^(put|post) .* 408$/, "takes 30 s"],
+  [/^put .* 413$/, "a token must have a limit"],
   [/ (500|507)$/, "a disk must fail"],
   [/ (502|504)$/, "a replica must lie, or be silent"],
   [/^(get|head) \/v1\/log\/head 204$/, "takes 25 s"],
@@ -222,6 +224,16 @@ test("blobs and certificates", async () => {
   await slice(416, "get", DIGEST, "?start=99");
 });
 
+test("a token that the cluster does not know", async () => {
+  const headers = { authorization: `Bearer ${tokenSecretText(randomBytes(32))}` };
+  await expect(403, "put", "/v1/blobs", "/v1/blobs", { body: Buffer.from("of a stranger"), headers });
+  await expect(403, "put", "/v1/blobs/{name}", "/v1/blobs/name", { body: Buffer.from("of a stranger"), headers });
+  for (const method of ["get", "head"]) {
+    await expect(403, method, "/v1/blobs/{name}", `/v1/blobs/${DIGEST}`, { headers });
+    await expect(403, method, "/v1/blobs/{digest}/slice", `/v1/blobs/${DIGEST}/slice`, { headers });
+  }
+});
+
 test("the log", async () => {
   const note = (body = Buffer.from("a note")) => encodeOp({ kind: 0, nonce: randomBytes(16), expiresAt: Math.floor(Date.now() / 1000) + 60, body });
   const submit = (status, body, options) => expect(status, "post", "/v1/log/ops", "/v1/log/ops", { body, ...options });
@@ -251,6 +263,7 @@ test("the log", async () => {
 test("the state, the link and the page", async () => {
   for (const method of ["get", "head"]) {
     await expect(200, method, "/v1/cluster", "/v1/cluster");
+    await expect(200, method, "/v1/access", "/v1/access");
     await expect(200, method, "/healthz", "/healthz");
     await expect(200, method, "/readyz", "/readyz");
     const { headers } = await expect(200, method, "/", "/");

@@ -94,7 +94,8 @@ async fn put_file_patiently(
 ) -> Result<Certified, ClientError> {
     let source = Source::File(path.into());
     let trusted = trusted.into();
-    let put = client::Put { servers: server.into(), trusted, source, expires_at: NEVER, renew: true, retry };
+    let put =
+        client::Put { servers: server.into(), trusted, source, expires_at: NEVER, renew: true, token: None, retry };
     client::put(&Host::system(), put, progress).await
 }
 

@@ -23,6 +23,7 @@ enum HandshakeState {
 }
 
 /// What a received message means to the session.
+#[expect(clippy::large_enum_variant, reason = "it is handled at once, and never kept")]
 #[derive(Debug)]
 pub(super) enum HandshakeEvent {
     /// The server proved its node key: requests may be sent, unless the caller pins a committee.

@@ -33,7 +33,7 @@ import { challenge } from "../../independent/ed25519.mjs";
 import { decodeMessage, encodeAccess, encodeBlob, encodeLocate, encodePut, encodePutEnd } from "../../independent/link.mjs";
 import { checkNodeVote, nodeVoteBytes } from "../../independent/membership.mjs";
 import { KIND_ACCEPT, KIND_OPERATOR, encodeStatement } from "../../independent/statement.mjs";
-import { toHex } from "../../independent/text.mjs";
+import { toBase58, toHex } from "../../independent/text.mjs";
 import { infinity, keyNotInSubgroup, keyPlusSmallOrder, signatureNotInSubgroup, signaturePlusSmallOrder } from "./points.mjs";
 import { ISSUED, fileOf, flipped, makeCommittee, makeMembers, nodeSecret, nonceOf, patched, receiptOf, voteSecret } from "./world.mjs";
 
@@ -128,13 +128,16 @@ function secrets() {
     ["prefix_with_underscores", "Another prefix.", `vouch_token_${digits}`],
     ["prefix_twice", "A hyphen is no base58.", `vouch-token-${text}`],
     ["hex", "A seed has no form in hex.", `vouch-token-${toHex(tokenSeed("alice"))}`],
-    ["cut", "The last two characters are missing, so that 31 bytes remain.", text.slice(0, -2)],
-    ["one_character_more", "More than 32 bytes.", `${text}1`],
-    ["leading_1", "A leading 1 is a zero byte, so that these are 33 bytes.", `vouch-token-1${digits}`],
-    ["ones_31", "31 zero bytes.", `vouch-token-${"1".repeat(31)}`],
-    ["ones_33", "33 zero bytes.", `vouch-token-${"1".repeat(33)}`],
-    ["ones_45", "45 zero bytes: more characters than 32 bytes ever have.", `vouch-token-${"1".repeat(45)}`],
-    ["too_large", "44 characters whose number is 2^256 or more.", `vouch-token-${"z".repeat(44)}`],
+    ["cut", "The last character is missing.", text.slice(0, -1)],
+    ["cut_by_two", "The last two characters are missing.", text.slice(0, -2)],
+    ["one_character_more", "More than 36 bytes.", `${text}1`],
+    ["leading_1", "A leading 1 is a zero byte, so that these are 37 bytes.", `vouch-token-1${digits}`],
+    ["without_a_checksum", "The 32 bytes of the seed alone.", `vouch-token-${toBase58(tokenSeed("alice"))}`],
+    ["checksum_altered", "One bit of the checksum.", `vouch-token-${toBase58(flipped(concat(tokenSeed("alice"), derive("vouch token checksum v1", tokenSeed("alice")).slice(0, 4)), 35))}`],
+    ["seed_altered", "One bit of the seed.", `vouch-token-${toBase58(flipped(concat(tokenSeed("alice"), derive("vouch token checksum v1", tokenSeed("alice")).slice(0, 4)), 0))}`],
+    ["ones_36", "36 zero bytes: the checksum of 32 zero bytes is another.", `vouch-token-${"1".repeat(36)}`],
+    ["ones_51", "51 zero bytes: more characters than 36 bytes ever have.", `vouch-token-${"1".repeat(51)}`],
+    ["too_large", "50 characters whose number is 2^288 or more.", `vouch-token-${"z".repeat(50)}`],
     ["not_base58", "0 is no character of base58.", `vouch-token-0${digits.slice(1)}`],
     ["space_before", "A space before the prefix.", ` ${text}`],
     ["space_after", "A space after the seed.", `${text} `],
@@ -208,13 +211,13 @@ function votes(world) {
   const cases = [];
   const approved = world.granted({});
   const body = (i, { by = i, vote = {}, names = world.committee, change = approved, bytes } = {}) => {
-    const signed = bytes ?? nodeVoteBytes({ says: "approve-access", change: accessChangeIdentity(change), ...vote }, { cluster: names.cluster, committee: names.digest });
-    return { node: world.members[i].node, signature: ed25519.sign(signed, nodeSecret(world.members[by].label)), change: approved };
+    const signed = bytes ?? nodeVoteBytes({ says: "approve-access", change: accessChangeIdentity(change), number: 7, ...vote }, { cluster: names.cluster, committee: names.digest });
+    return { node: world.members[i].node, number: 7, signature: ed25519.sign(signed, nodeSecret(world.members[by].label)), change: approved };
   };
   const add = (name, reason, op, refused = null) => {
     const encoded = encodeApproveAccess(op);
-    const { node, signature } = decodeAccessOp(APPROVE, encoded);
-    const vote = { says: "approve-access", change: accessChangeIdentity(op.change), node, signature };
+    const { node, number, signature } = decodeAccessOp(APPROVE, encoded);
+    const vote = { says: "approve-access", change: accessChangeIdentity(op.change), number, node, signature };
     const committee = world.committee;
     expect(`vote ${name}`, failureOf(() => checkNodeVote(vote, committee)), refused);
     cases.push({ name, reason, body: toHex(encoded), signed: toHex(nodeVoteBytes(vote, { cluster: committee.cluster, committee: committee.digest })), refused });
@@ -223,16 +226,17 @@ function votes(world) {
   add("approve_as_the_last", "Member 3 approves.", body(3));
   add("change_altered", "Another change than was signed.", body(1, { change: world.granted({ quota: 1 }) }), "signature");
   add("number_altered", "The same grant with the next number was signed.", body(1, { change: world.granted({}, { number: 2 }) }), "signature");
+  add("number_of_the_approval_altered", "Another number of the approval was signed.", body(1, { vote: { number: 8 } }), "signature");
   add("by_another_member", "Member 0 signed for member 3.", body(3, { by: 0 }), "signature");
   add("for_another_committee", "Signed in the name of another committee.", body(1, { names: { cluster: world.cluster, digest: world.other.digest } }), "signature");
   add("in_another_cluster", "Signed for another cluster.", body(1, { names: { cluster: world.other.digest, digest: world.committee.digest } }), "signature");
-  add("as_an_approval_of_members", "Vote 1 with the same identity and a number.", body(1, { vote: { says: "approve", number: 1 } }), "signature");
-  const own = nodeVoteBytes({ says: "approve-access", change: accessChangeIdentity(approved) }, { cluster: world.cluster, committee: world.committee.digest });
+  add("as_an_approval_of_members", "Vote 1 with the same identity and number.", body(1, { vote: { says: "approve" } }), "signature");
+  const own = nodeVoteBytes({ says: "approve-access", change: accessChangeIdentity(approved), number: 7 }, { cluster: world.cluster, committee: world.committee.digest });
   add("as_another_vote", "The same bytes with vote 3 in place of 4.", body(1, { bytes: patched(own, 19, 3) }), "signature");
   add("altered", "One bit of the signature.", { ...body(1), signature: flipped(body(1).signature, 3) }, "signature");
   add("s_not_canonical", "The group order was added to S.", { ...body(1), signature: withLargerS(body(1).signature) }, "signature");
   const stranger = tokenSeed("bob");
-  add("by_a_stranger", "The voter is no member.", { node: ed25519.getPublicKey(stranger), signature: ed25519.sign(own, stranger), change: approved }, "voter");
+  add("by_a_stranger", "The voter is no member.", { node: ed25519.getPublicKey(stranger), number: 7, signature: ed25519.sign(own, stranger), change: approved }, "voter");
   return cases;
 }
 
@@ -245,9 +249,9 @@ function ops(world) {
   const decisions = { rules: world.change({ rules: { put: 1, read: 0 } }), grant: world.granted({}, { number: 2 }), revoke: world.change({ revoke: world.alice }, { number: 3 }) };
   for (const [name, change] of Object.entries(decisions)) {
     add(`decide_${name}`, "The operator decides.", DECIDE, encodeDecide({ operator: world.signedByOperator(change), change }));
-    const signed = nodeVoteBytes({ says: "approve-access", change: accessChangeIdentity(change) }, { cluster: world.cluster, committee: world.committee.digest });
+    const signed = nodeVoteBytes({ says: "approve-access", change: accessChangeIdentity(change), number: 3 }, { cluster: world.cluster, committee: world.committee.digest });
     const { node, label } = world.members[2];
-    add(`approve_${name}`, "Member 2 approves.", APPROVE, encodeApproveAccess({ node, signature: ed25519.sign(signed, nodeSecret(label)), change }));
+    add(`approve_${name}`, "Member 2 approves.", APPROVE, encodeApproveAccess({ node, number: 3, signature: ed25519.sign(signed, nodeSecret(label)), change }));
   }
   return cases;
 }
@@ -419,13 +423,15 @@ function invalid(world, good) {
   const op = (name, reason, bytes, kind, verdict) => add("op", name, reason, bytes, verdict, kind);
   for (const { name, kind, body } of good) {
     const bytes = Uint8Array.from(Buffer.from(body, "hex"));
+    const change = kind === DECIDE ? 96 : 32 + 8 + 64;
     op(`${name}_empty`, "No bytes.", new Uint8Array(0), kind);
     op(`${name}_cut`, "One byte fewer.", bytes.slice(0, -1), kind);
     op(`${name}_trailing_byte`, "One byte more.", concat(bytes, new Uint8Array(1)), kind);
-    op(`${name}_without_change`, "The signature alone.", bytes.slice(0, 96), kind);
-    op(`${name}_of_version_2`, "A change of an unknown version.", patched(bytes, 96 + 7, 2), kind, "cannot-check");
-    op(`${name}_number_0`, "A change of number 0.", patched(bytes, 96 + 40, u64(0)), kind);
-    op(`${name}_decision_4`, "There is no decision 4.", patched(bytes, 96 + 48, 4), kind);
+    op(`${name}_without_change`, "The signature alone.", bytes.slice(0, change), kind);
+    op(`${name}_of_version_2`, "A change of an unknown version.", patched(bytes, change + 7, 2), kind, "cannot-check");
+    op(`${name}_number_0`, "A change of number 0.", patched(bytes, change + 40, u64(0)), kind);
+    op(`${name}_decision_4`, "There is no decision 4.", patched(bytes, change + 48, 4), kind);
+    if (kind === APPROVE) op(`${name}_number_of_the_approval_too_large`, "A number of 2^53.", patched(bytes, 32, u64(NOT_A_TIME)), kind);
   }
   op("kind_10", "The last op about members.", bodyOf("approve_revoke"), 10, "cannot-check");
   op("kind_13", "An unknown kind.", bodyOf("approve_revoke"), 13, "cannot-check");

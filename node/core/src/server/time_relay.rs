@@ -44,6 +44,7 @@ impl TimeRelayInput {
 }
 
 /// An output of a relayed question.
+#[expect(clippy::large_enum_variant, reason = "it is handled at once, and never kept")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TimeRelayOutput {
     /// Send this message to the replica that asked.
