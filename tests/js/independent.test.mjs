@@ -96,8 +96,8 @@ test("vectors of access.json: what is decided, and by whom", () => {
     assert.equal(got, one.valid, one.name);
   }
   for (const { name, body, signed, refused } of votes) {
-    const { node, signature, change } = decodeAccessOp(APPROVE, fromHex(body));
-    const vote = { says: "approve-access", change: accessChangeIdentity(encodeAccessChange(change)), node, signature };
+    const { node, number, signature, change } = decodeAccessOp(APPROVE, fromHex(body));
+    const vote = { says: "approve-access", change: accessChangeIdentity(encodeAccessChange(change)), number, node, signature };
     assert.equal(toHex(nodeVoteBytes(vote, { cluster: own.cluster, committee: own.digest })), signed, name);
     assert.equal(failureOf(() => checkNodeVote(vote, own)), refused, name);
   }

@@ -40,14 +40,14 @@ describe("where only holders of tokens put and read", () => {
       const { digest, length } = report.certificate;
       const { blob } = await get(digest, at({ token }));
       assert.equal(blob.size, length);
-      await assert.rejects(get(digest, at()), { code: "not-admitted" });
+      await assert.rejects(get(digest, at()), { code: "refused", reason: "not-admitted" });
     }
   });
 
   test("without a token, with another one, or beyond its limits, a put is refused", async () => {
     const other = "vouch-token-";
-    await assert.rejects(put(new TextEncoder().encode("other"), at()), { code: "not-admitted" });
-    await assert.rejects(put(new Uint8Array(1_000_001), at({ token })), { code: "too-large" });
+    await assert.rejects(put(new TextEncoder().encode("other"), at()), { code: "refused", reason: "not-admitted" });
+    await assert.rejects(put(new Uint8Array(1_000_001), at({ token })), { code: "refused", reason: "too-large" });
     for (const text of [other, `${token}x`, token.slice(0, -1)]) {
       await assert.rejects(put(SMALL, at({ token: text })), (error) => error instanceof TypeError && !error.message.includes(token.slice(12)));
     }

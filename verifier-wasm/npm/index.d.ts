@@ -637,7 +637,7 @@ export interface ServerOptions {
   checkpoint?: string | null;
   /**
    * The secret of a token, if the cluster or the server asks for one: the text that begins with `vouch-token-`. Your program signs with it; it is
-   * not sent. What needs a token is refused with `not-admitted` without one. Default: none.
+   * not sent. What needs a token is refused without one: code `refused`, reason `not-admitted`. Default: none.
    */
   token?: string | null;
   /** Aborts the operation: the promise rejects with the signal's reason. */
