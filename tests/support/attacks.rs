@@ -304,6 +304,9 @@ impl Attacker {
         let Ok((mut link, _)) = opened else { return };
         self.connected.fetch_add(1, Ordering::Relaxed);
         link.send(&Message::Hello(Hello::new(Role::Client, None, NodeKey::ANONYMOUS, [7; 32]))).await;
+        if link.locate(digest).await.is_err() {
+            return;
+        }
         let pieces = length >> 18;
         for number in 1u32.. {
             let offset = (u64::from(number) % pieces) << 18;

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::Response;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use vouch::link::{PATH, SUBPROTOCOL};
-use vouch_core::digest::ClusterId;
+use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::founding::FoundingMessage;
 use vouch_core::link::{Hello, NodeKey, Role, Transcript};
 use vouch_core::message::{ClusterMessage, Failed, Message, Stream};
@@ -124,6 +124,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawLink<S> {
     /// Sends a message; errors show on the next receive.
     pub async fn send(&mut self, message: &Message) {
         self.send_bytes(message.encode()).await;
+    }
+
+    /// Asks where a blob's holders are and takes the answer: servers pass on reads only of blobs that a lookup on the
+    /// same link found, and only to the members that it named.
+    ///
+    /// # Errors
+    /// The server's failure, or how the link ended.
+    pub async fn locate(&mut self, digest: Digest) -> Result<(), String> {
+        let stream = Stream(u32::MAX);
+        self.send(&Message::Locate { stream, digest, authorisation: None }).await;
+        loop {
+            match self.receive().await {
+                Ok(Message::Located { .. }) => return Ok(()),
+                Ok(Message::Failed(failed)) => return Err(failed.to_string()),
+                Ok(_) => {}
+                Err(frame) => return Err(format!("the link ended: {frame:?}")),
+            }
+        }
     }
 
     /// Sends any bytes as one binary message.

@@ -104,6 +104,7 @@ async fn ninth_unanswered_read_ends_the_link() {
     let read = |number| {
         Message::Read(Read { stream: Stream(number), member: 0, digest: Digest::of(b"blob"), offset: 0, length: 4 })
     };
+    link.locate(Digest::of(b"blob")).await.unwrap();
     for number in 1..=9 {
         link.send(&read(number)).await;
     }
@@ -112,6 +113,7 @@ async fn ninth_unanswered_read_ends_the_link() {
     assert!(failed.detail.contains("at most 8 unanswered reads"), "{failed}");
     // the closed link leaves nothing behind: eight reads are accepted again, and time out
     let mut link = RawLink::client(cluster.address()).await;
+    link.locate(Digest::of(b"blob")).await.unwrap();
     for number in 1..=8 {
         link.send(&read(number)).await;
     }
