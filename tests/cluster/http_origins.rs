@@ -117,7 +117,10 @@ async fn preflight_requests_are_answered() {
     assert_eq!((friend.status, friend.body.len()), (204, 0));
     assert_eq!(friend.header("access-control-allow-origin"), Some(FRIEND));
     assert_eq!(friend.header("access-control-allow-methods"), Some("PUT, OPTIONS"));
-    assert_eq!(friend.header("access-control-allow-headers"), Some("Authorization, Content-Type, If-None-Match, Range, If-Range"));
+    assert_eq!(
+        friend.header("access-control-allow-headers"),
+        Some("Authorization, Content-Type, If-None-Match, Range, If-Range")
+    );
     assert_eq!(friend.header("access-control-max-age"), Some("600"));
     assert_eq!(ask(FRIEND, "/v1/cluster").await.header("access-control-allow-methods"), Some("GET, HEAD, OPTIONS"));
     let evil = ask("http://evil.example", "/v1/blobs").await;

@@ -140,7 +140,10 @@ fn mistakes_name_the_place_and_what_is_expected() {
         ("[replica]\nstor = \"x\"", "c.toml:2:1: unknown key `stor` in [replica]; did you mean `store`?"),
         ("[replica]\ntls_ca = \"x\"", "c.toml:2:1: unknown key `tls_ca` in [replica]; did you mean `tls-ca`?"),
         ("[replicas]\nquota = 1", "c.toml:1:2: unknown section `replicas`; did you mean `replica`?"),
-        ("[server]\nstore = \"file:x\"", "c.toml:2:1: unknown key `store` in [server]; it is a key of [replica], [doctor]"),
+        (
+            "[server]\nstore = \"file:x\"",
+            "c.toml:2:1: unknown key `store` in [server]; it is a key of [replica], [doctor]",
+        ),
         ("cluster = \"x\"", "c.toml:1:1: unknown section `cluster`; it is a key of [client]"),
         (
             "server = \"a:1\"",
