@@ -57,7 +57,7 @@ test("inherited options count, and each option is read once", async () => {
   const reads = [];
   const watched = new Proxy(atCluster(), { get: (target, name) => (reads.push(name), target[name]) });
   await put(FILE, watched);
-  assert.deepEqual(reads.sort(), ["checkpoint", "cluster", "expires", "onProgress", "onWaiting", "renew", "retry", "server", "signal"]);
+  assert.deepEqual(reads.sort(), ["checkpoint", "cluster", "expires", "onProgress", "onWaiting", "renew", "retry", "server", "signal", "token"]);
 });
 
 test("invalid arguments are named before anything is sent", async () => {
