@@ -120,6 +120,10 @@ function tokens() {
 function secrets() {
   const text = tokenSecretText(tokenSeed("alice"));
   const digits = text.slice("vouch-token-".length);
+  const coded = (bytes) => `vouch-token-${toBase58(bytes)}`;
+  const seed = tokenSeed("alice");
+  const sum = derive("vouch token checksum v1", seed);
+  const checked = concat(seed, sum.slice(0, 4));
   const cases = [
     ["empty", "No text.", ""],
     ["prefix_alone", "The prefix without a seed.", "vouch-token-"],
@@ -132,9 +136,13 @@ function secrets() {
     ["cut_by_two", "The last two characters are missing.", text.slice(0, -2)],
     ["one_character_more", "More than 36 bytes.", `${text}1`],
     ["leading_1", "A leading 1 is a zero byte, so that these are 37 bytes.", `vouch-token-1${digits}`],
-    ["without_a_checksum", "The 32 bytes of the seed alone.", `vouch-token-${toBase58(tokenSeed("alice"))}`],
-    ["checksum_altered", "One bit of the checksum.", `vouch-token-${toBase58(flipped(concat(tokenSeed("alice"), derive("vouch token checksum v1", tokenSeed("alice")).slice(0, 4)), 35))}`],
-    ["seed_altered", "One bit of the seed.", `vouch-token-${toBase58(flipped(concat(tokenSeed("alice"), derive("vouch token checksum v1", tokenSeed("alice")).slice(0, 4)), 0))}`],
+    ["without_a_checksum", "The 32 bytes of the seed alone.", coded(seed)],
+    ["checksum_altered", "One bit of the checksum.", coded(flipped(checked, 35))],
+    ["seed_altered", "One bit of the seed.", coded(flipped(checked, 0))],
+    ["checksum_of_another_seed", "The checksum is of Bob's seed.", coded(concat(seed, derive("vouch token checksum v1", tokenSeed("bob")).slice(0, 4)))],
+    ["checksum_by_plain_hash", "The checksum is of BLAKE3 without a context.", coded(concat(seed, digestOf(seed).slice(0, 4)))],
+    ["checksum_of_last_bytes", "The checksum is the last 4 bytes of the hash in place of the first.", coded(concat(seed, sum.slice(-4)))],
+    ["checksum_first", "The checksum is before the seed.", coded(concat(sum.slice(0, 4), seed))],
     ["ones_36", "36 zero bytes: the checksum of 32 zero bytes is another.", `vouch-token-${"1".repeat(36)}`],
     ["ones_51", "51 zero bytes: more characters than 36 bytes ever have.", `vouch-token-${"1".repeat(51)}`],
     ["too_large", "50 characters whose number is 2^288 or more.", `vouch-token-${"z".repeat(50)}`],
@@ -210,9 +218,9 @@ const withLargerS = (signature) => {
 function votes(world) {
   const cases = [];
   const approved = world.granted({});
-  const body = (i, { by = i, vote = {}, names = world.committee, change = approved, bytes } = {}) => {
-    const signed = bytes ?? nodeVoteBytes({ says: "approve-access", change: accessChangeIdentity(change), number: 7, ...vote }, { cluster: names.cluster, committee: names.digest });
-    return { node: world.members[i].node, number: 7, signature: ed25519.sign(signed, nodeSecret(world.members[by].label)), change: approved };
+  const body = (i, { by = i, vote = {}, number = 7, names = world.committee, change = approved, bytes } = {}) => {
+    const signed = bytes ?? nodeVoteBytes({ says: "approve-access", change: accessChangeIdentity(change), number, ...vote }, { cluster: names.cluster, committee: names.digest });
+    return { node: world.members[i].node, number, signature: ed25519.sign(signed, nodeSecret(world.members[by].label)), change: approved };
   };
   const add = (name, reason, op, refused = null) => {
     const encoded = encodeApproveAccess(op);
@@ -224,6 +232,8 @@ function votes(world) {
   };
   add("approve", "Member 1 approves.", body(1));
   add("approve_as_the_last", "Member 3 approves.", body(3));
+  add("approve_with_number_0", "The least number of an approval.", body(1, { number: 0 }));
+  add("approve_with_the_greatest_number", "The number 2^53 - 1.", body(1, { number: MOST }));
   add("change_altered", "Another change than was signed.", body(1, { change: world.granted({ quota: 1 }) }), "signature");
   add("number_altered", "The same grant with the next number was signed.", body(1, { change: world.granted({}, { number: 2 }) }), "signature");
   add("number_of_the_approval_altered", "Another number of the approval was signed.", body(1, { vote: { number: 8 } }), "signature");
@@ -232,7 +242,9 @@ function votes(world) {
   add("in_another_cluster", "Signed for another cluster.", body(1, { names: { cluster: world.other.digest, digest: world.committee.digest } }), "signature");
   add("as_an_approval_of_members", "Vote 1 with the same identity and number.", body(1, { vote: { says: "approve" } }), "signature");
   const own = nodeVoteBytes({ says: "approve-access", change: accessChangeIdentity(approved), number: 7 }, { cluster: world.cluster, committee: world.committee.digest });
-  add("as_another_vote", "The same bytes with vote 3 in place of 4.", body(1, { bytes: patched(own, 19, 3) }), "signature");
+  add("as_another_vote", "The same bytes with vote 3 in place of 4.", body(1, { bytes: patched(own, 20, 3) }), "signature");
+  add("without_number", "The identity was signed without a number.", body(1, { bytes: own.slice(0, -8) }), "signature");
+  add("number_big_endian", "The number was signed with its highest byte first.", body(1, { bytes: concat(own.slice(0, -8), u64(7).reverse()) }), "signature");
   add("altered", "One bit of the signature.", { ...body(1), signature: flipped(body(1).signature, 3) }, "signature");
   add("s_not_canonical", "The group order was added to S.", { ...body(1), signature: withLargerS(body(1).signature) }, "signature");
   const stranger = tokenSeed("bob");
@@ -431,7 +443,11 @@ function invalid(world, good) {
     op(`${name}_of_version_2`, "A change of an unknown version.", patched(bytes, change + 7, 2), kind, "cannot-check");
     op(`${name}_number_0`, "A change of number 0.", patched(bytes, change + 40, u64(0)), kind);
     op(`${name}_decision_4`, "There is no decision 4.", patched(bytes, change + 48, 4), kind);
-    if (kind === APPROVE) op(`${name}_number_of_the_approval_too_large`, "A number of 2^53.", patched(bytes, 32, u64(NOT_A_TIME)), kind);
+    if (kind !== APPROVE) continue;
+    op(`${name}_number_of_the_approval_too_large`, "A number of 2^53.", patched(bytes, 32, u64(NOT_A_TIME)), kind);
+    op(`${name}_number_of_the_approval_greatest`, "A number of 2^64 - 1: it is not a limit.", patched(bytes, 32, u64(NO_LIMIT)), kind);
+    op(`${name}_number_of_the_approval_cut`, "The body ends inside the number of the approval.", bytes.slice(0, 36), kind);
+    op(`${name}_without_number`, "Node key, signature and change alone.", concat(bytes.slice(0, 32), bytes.slice(40)), kind);
   }
   op("kind_10", "The last op about members.", bodyOf("approve_revoke"), 10, "cannot-check");
   op("kind_13", "An unknown kind.", bodyOf("approve_revoke"), 13, "cannot-check");
