@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -20,9 +21,27 @@ use crate::{unstamped, until};
 /// # Panics
 /// If it was not built.
 pub fn program() -> PathBuf {
-    if let Some(path) = std::env::var_os("VOUCH_PROGRAM") {
-        return path.into();
+    static KEPT: OnceLock<PathBuf> = OnceLock::new();
+    match std::env::var_os("VOUCH_PROGRAM") {
+        Some(path) => path.into(),
+        None => KEPT.get_or_init(|| kept(&built())).clone(),
     }
+}
+
+/// A second name of the program, which stays when the first one is replaced: a test runs `cargo build`, whose program has other features.
+fn kept(built: &Path) -> PathBuf {
+    let folder = built.with_file_name("tested");
+    let (path, new) = (folder.join("vouch"), folder.join(format!("new-{}", std::process::id())));
+    fs::create_dir_all(&folder).unwrap();
+    fs::hard_link(built, &new).unwrap();
+    // another process of tests may be about to run the old one
+    fs::rename(&new, &path).unwrap();
+    // a rename does nothing if both are names of one file
+    let _ = fs::remove_file(&new);
+    path
+}
+
+fn built() -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let path = own.ancestors().nth(2).unwrap().join("vouch");
     let folder = path.parent().unwrap().display();
