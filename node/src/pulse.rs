@@ -1,4 +1,4 @@
-//! Checks that a loop still runs. The loop itself answers: one that hangs, or waits for a lock for ever, does not.
+//! Checks that a loop still runs. Only the loop itself can answer, so a loop that hangs, or that waits for a lock for ever, is noticed.
 
 use tokio::sync::{mpsc, oneshot};
 

@@ -69,7 +69,7 @@ pub fn create(host: &Host, path: &Path, name: &str, cluster: &ClusterId) -> Resu
     let secret = TokenSecret::from_bytes(&random);
     let line = Zeroizing::new(TokenSecret::text_of(&random));
     let text = Zeroizing::new(format!(
-        "# A token of Vouch. Whoever has this file may put and read in its holder's name.\n\
+        "# A token of Vouch. Anyone with this file can put and read in its holder's name.\n\
          # name        {name}\n\
          # cluster     {cluster}\n\
          # public key  {}\n\

@@ -46,7 +46,7 @@ const METHODS = ["get", "head", "put", "post", "options", "delete", "patch"];
 const operations = Object.entries(document.paths).flatMap(([path, item]) =>
   METHODS.filter((method) => item[method]).map((method) => ({ path, method, operation: item[method] })));
 
-// What is not in the document is wrong here, although a client must accept it.
+// A field that the document lacks fails this test, although clients must accept unknown fields.
 function close(schema) {
   if (Array.isArray(schema)) return schema.map(close);
   if (schema === null || typeof schema !== "object") return schema;

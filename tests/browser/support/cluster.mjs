@@ -27,7 +27,7 @@ function requireProgram() {
   return PROGRAM;
 }
 
-/** The variables of a command: `home` is its home folder, and nothing of whoever runs the tests configures it. */
+/** The variables of a command: `home` is its home folder, and no variable or file of the user who runs the tests configures it. */
 function environmentIn(home, more) {
   const own = ([name]) => !name.startsWith("VOUCH_") && !["XDG_CONFIG_HOME", "XDG_DATA_HOME", "STATE_DIRECTORY"].includes(name);
   return { ...Object.fromEntries(Object.entries(process.env).filter(own)), HOME: home, VOUCH_CONFIG: "/dev/null", ...more };

@@ -8,7 +8,7 @@ use crate::cli::cluster_status::Claims;
 use crate::client::http::{HttpError, HttpRequest};
 use crate::host::Host;
 
-/// How long whoever listens may take to say what it is.
+/// Timeout of the request that finds out which program listens.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The longest answer, in bytes. It names members.
 const LIMIT: usize = 1 << 20;
