@@ -11,8 +11,8 @@ use crate::host::objects::StoreUrl;
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
-    /// Data folder of a replica or a server to check, which need not exist yet; may be repeated [default: ./.vouch/server and every
-    /// replica-N in ./.vouch]
+    /// Data folder of a replica or a server to check, which need not exist yet; may be repeated [default: server and every
+    /// replica-N in ~/.local/share/vouch, or in ./.vouch if that exists]
     #[arg(long = "data", value_name = "FOLDER")]
     pub(super) folders: Vec<PathBuf>,
     /// Where the replica keeps its large blobs, or will: as for `vouch replica` [default: what the data folder records]
