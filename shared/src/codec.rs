@@ -222,6 +222,12 @@ pub fn same(field: &'static str, expected: &[u8], got: &[u8]) -> Result<(), Deco
     Err(DecodeError::WrongTag { field, expected: hex(expected), got: hex(got) })
 }
 
+/// Appends the number of entries of a list, or of bytes, as 4 bytes.
+pub fn write_count(out: &mut Vec<u8>, count: usize) {
+    // Cannot saturate: whatever is encoded has a limit far below.
+    out.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
+}
+
 /// Checks that a number is in its range.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use super::authorisation::TokenKey;
 use super::rules::{Grant, Rules};
-use crate::codec::{DecodeError, Reader, in_range};
+use crate::codec::{DecodeError, Reader, in_range, write_count};
 use crate::limits::MAX_TOKENS;
 
 /// The rules of access, and the tokens.
@@ -21,8 +21,7 @@ impl AccessView {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.number.to_le_bytes());
         self.rules.write(out);
-        // Cannot saturate: `MAX_TOKENS` bounds the list.
-        out.extend_from_slice(&u32::try_from(self.tokens.len()).unwrap_or(u32::MAX).to_le_bytes());
+        write_count(out, self.tokens.len());
         for (key, grant) in &self.tokens {
             out.extend_from_slice(&key.0);
             grant.write(out);

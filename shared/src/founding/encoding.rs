@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{FoundingMessage, Refusal};
 use crate::bls::VoteSignature;
-use crate::codec::{DecodeError, Reader, in_range};
+use crate::codec::{DecodeError, Reader, in_range, write_count};
 use crate::committee::{CommitteeError, read_genesis};
 use crate::digest::CommitteeDigest;
 use crate::limits::MAX_MEMBERS;
@@ -13,7 +13,7 @@ use crate::link::NodeKey;
 /// Writes the committee, length first; the proofs of possession; the bitmap of the members that accepted; their acceptances.
 pub(crate) fn write_founding(founding: &FoundingMessage, out: &mut Vec<u8>) {
     let committee = founding.genesis.encode();
-    out.extend_from_slice(&u32::try_from(committee.len()).unwrap_or(u32::MAX).to_le_bytes());
+    write_count(out, committee.len());
     out.extend_from_slice(&committee);
     for possession in &founding.possessions {
         out.extend_from_slice(&possession.0);

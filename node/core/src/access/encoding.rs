@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use vouch_core::access::{AccessChange, Grant, Rules, TokenKey};
-use vouch_core::codec::{DecodeError, Reader, in_range};
+use vouch_core::codec::{DecodeError, Reader, in_range, write_count};
 use vouch_core::digest::CommitteeDigest;
 use vouch_core::limits::MAX_TOKENS;
 use vouch_core::link::NodeKey;
@@ -70,11 +70,6 @@ impl Access {
         };
         Ok(Self { number, rules, tokens, approvals })
     }
-}
-
-fn write_count(out: &mut Vec<u8>, count: usize) {
-    // Cannot saturate: no list of the state has so many entries.
-    out.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
 }
 
 fn read_change(reader: &mut Reader<'_>) -> Result<AccessChange, RestoreError> {

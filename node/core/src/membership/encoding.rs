@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vouch_core::DecodeError;
 use vouch_core::bls::{VoteKey, VoteSignature};
 use vouch_core::certificate::Certificate;
-use vouch_core::codec::Reader;
+use vouch_core::codec::{Reader, write_count};
 use vouch_core::committee::{Committee, CommitteeRecord};
 use vouch_core::digest::ChangeId;
 use vouch_core::limits::Limits;
@@ -22,11 +22,6 @@ use super::running_change::{DecidedSuccessor, NextCommittee, RunningChange};
 use super::sealing::Sealing;
 use super::state::{EpochStart, Membership};
 use crate::log::state_machine::RestoreError;
-
-fn write_count(out: &mut Vec<u8>, count: usize) {
-    // Cannot saturate: no list of the state has so many entries.
-    out.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
-}
 
 fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     write_count(out, bytes.len());

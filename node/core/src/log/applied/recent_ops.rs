@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use vouch_core::codec::{DecodeError, Reader, in_range};
+use vouch_core::codec::{DecodeError, Reader, in_range, write_count};
 use vouch_core::link::NodeKey;
 use vouch_core::log::OpId;
 
@@ -60,12 +60,12 @@ impl RecentOps {
     /// identity and submitter's index, ascending.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         let mut index_of = BTreeMap::new();
-        write_count(self.counts.len(), out);
+        write_count(out, self.counts.len());
         for (index, key) in (0u32..).zip(self.counts.keys()) {
             index_of.insert(key, index);
             out.extend_from_slice(&key.0);
         }
-        write_count(self.ops.len(), out);
+        write_count(out, self.ops.len());
         for ((expires_at, id), submitter) in &self.ops {
             out.extend_from_slice(&expires_at.to_le_bytes());
             out.extend_from_slice(&id.0);
@@ -106,11 +106,6 @@ impl RecentOps {
             false => Err(SnapshotError::IdleSubmitters { expected: recent.counts.len(), got: keys.len() }),
         }
     }
-}
-
-fn write_count(count: usize, out: &mut Vec<u8>) {
-    // Cannot saturate: there are at most `LIVE_OPS`.
-    out.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
 }
 
 fn read_count(reader: &mut Reader<'_>, field: &'static str) -> Result<u32, DecodeError> {

@@ -1,7 +1,7 @@
 //! The encoding of the log's state. A reader checks it against the digest of its last block, so the state may come from a peer that the
 //! reader does not trust.
 
-use vouch_core::codec::Reader;
+use vouch_core::codec::{Reader, write_count};
 use vouch_core::digest::ClusterId;
 use vouch_core::log::{BlockHeader, LogTree, StateDigest};
 
@@ -19,8 +19,7 @@ const VERSION: u8 = 1;
 pub(super) fn encode_state(recent: &RecentOps, machine: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     recent.write(&mut out);
-    // Cannot saturate: the snapshot of a machine is bounded.
-    out.extend_from_slice(&u32::try_from(machine.len()).unwrap_or(u32::MAX).to_le_bytes());
+    write_count(&mut out, machine.len());
     out.extend_from_slice(machine);
     out
 }
