@@ -9,7 +9,8 @@ use vouch_core::link::NodeKey;
 use vouch_core::quorum;
 use vouch_node_core::server::health::LinkId;
 
-/// What the connected members say. A member that says nothing knows of no change.
+/// What the connected members say. A member that says nothing knows of no change. Equal views share their memory: there may be as many as
+/// members, each with every token.
 #[derive(Debug, Default)]
 pub(super) struct AccessBoard(Mutex<BTreeMap<NodeKey, (LinkId, Arc<AccessView>)>>);
 
@@ -20,7 +21,9 @@ impl AccessBoard {
 
     /// A member says this.
     pub(super) fn note(&self, link: LinkId, view: AccessView) {
-        self.lock().insert(link.node_key, (link, Arc::new(view)));
+        let mut said = self.lock();
+        let same = said.values().find(|(_, other)| **other == view).map(|(_, other)| Arc::clone(other));
+        said.insert(link.node_key, (link, same.unwrap_or_else(|| Arc::new(view))));
     }
 
     /// A link has ended.
@@ -37,8 +40,8 @@ impl AccessBoard {
         let of_members = said.iter().filter(|(node_key, _)| committee.position(node_key).is_some());
         let views: Vec<_> = of_members.map(|(_, (_, view))| view).collect();
         let enough = usize::from(quorum::tolerated_faults(committee.n())) + 1;
-        let is_said = |view: &AccessView| views.iter().filter(|other| ****other == *view).count() >= enough;
-        let newest = views.iter().filter(|view| is_said(view)).max_by_key(|view| view.number);
-        newest.map(|view| Arc::clone(view)).unwrap_or_default()
+        let is_said = |view| views.iter().filter(|other| Arc::ptr_eq(other, view)).count() >= enough;
+        let newest = views.iter().copied().filter(|view| is_said(view)).max_by_key(|view| view.number);
+        newest.cloned().unwrap_or_default()
     }
 }

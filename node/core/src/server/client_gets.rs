@@ -12,7 +12,6 @@ use std::time::Duration;
 use vouch_core::access::Authorisation;
 use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Failed, Holder, MAX_READS, Read, Stream};
-
 use vouch_core::quorum::tolerated_faults;
 
 use super::health::LinkId;
@@ -262,9 +261,7 @@ impl ClientGets {
         let holders = lookup.holders.into_iter().map(|(member, length)| Holder { member, length }).collect();
         out.push(GetAnswer::Located(lookup.client, holders).into());
     }
-}
 
-impl ClientGets {
     /// Why more members than may be faulty refused a lookup, if they did.
     fn common_refusal(&self, lookup: &Lookup) -> Option<Failed> {
         let n = u16::try_from(self.members.as_ref().map_or(0, BTreeMap::len)).unwrap_or(u16::MAX);
