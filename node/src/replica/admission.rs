@@ -84,10 +84,10 @@ impl ReplicaAdmission {
         };
         let is_counted = is_counted.map_err(|error| failed(stream, &error))?;
         let times = (storage.host.monotonic(), storage.host.unix_seconds());
-        let admitted = self.lock().store(receipt, authorisation, |_| is_counted, times);
+        let admitted = self.lock().store(receipt, authorisation, is_counted, times);
         match admitted {
             Ok(()) => Ok(()),
-            Err(Refusal::NoToken) if adds_nothing(storage, stream, receipt).await? => Ok(()),
+            Err(Refusal::NoToken) if add_nothing(storage, stream, &[*receipt]).await? == [true] => Ok(()),
             Err(refusal) => Err(refused(stream, &refusal)),
         }
     }
@@ -95,13 +95,14 @@ impl ReplicaAdmission {
     /// A server could propose what nobody offered to this replica with a token.
     async fn admit_vote(&self, storage: &Storage, stream: Stream, receipts: &[Receipt]) -> Result<(), Failed> {
         let doubtful = self.lock().not_offered(receipts);
-        let mut refused = Vec::new();
-        for index in doubtful {
-            let Some(receipt) = receipts.get(usize::from(index)) else { continue };
-            if !adds_nothing(storage, stream, receipt).await? {
-                refused.push(index);
-            }
+        if doubtful.is_empty() {
+            return Ok(());
         }
+        let of_doubtful: Vec<Receipt> =
+            doubtful.iter().filter_map(|index| receipts.get(usize::from(*index)).copied()).collect();
+        let add_nothing = add_nothing(storage, stream, &of_doubtful).await?;
+        let refused: Vec<u16> =
+            doubtful.into_iter().zip(add_nothing).filter(|(_, adds_nothing)| !adds_nothing).map(|(at, _)| at).collect();
         if refused.is_empty() {
             return Ok(());
         }
@@ -137,11 +138,13 @@ async fn is_counted(storage: &Storage, token: TokenKey, digest: Digest) -> Resul
     storage.on_disk(move || store.is_counted(&token, &digest)).await
 }
 
-/// Whether a vote for a receipt would promise nothing new. Then it needs no token: members certify again what they hold, when some missed the
-/// first statement.
-async fn adds_nothing(storage: &Storage, stream: Stream, receipt: &Receipt) -> Result<bool, Failed> {
+/// For each receipt, whether a vote for it would promise nothing new. Then it needs no token: members certify again what they hold, when some
+/// missed the first statement.
+async fn add_nothing(storage: &Storage, stream: Stream, receipts: &[Receipt]) -> Result<Vec<bool>, Failed> {
+    let store = storage.store.clone();
     // Today every member has the same assignment; the salt does not matter for what is held.
-    let (store, assignment): (_, Assignment) = (storage.store.clone(), receipt.assignment(None));
-    let promised = storage.on_disk(move || store.is_promised(&assignment)).await;
+    let assignments: Vec<Assignment> = receipts.iter().map(|receipt| receipt.assignment(None)).collect();
+    let promised = move || assignments.iter().map(|assignment| store.is_promised(assignment)).collect();
+    let promised: Result<Vec<bool>, StoreError> = storage.on_disk(promised).await;
     promised.map_err(|error| failed(stream, &error))
 }

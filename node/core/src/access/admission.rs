@@ -1,6 +1,6 @@
 //! What one replica admits by the rules that the log has decided: it checks what tokens' holders signed, and counts what each token puts.
 //!
-//! A state machine without IO. The replica's links share one. What a token has stored is counted in the store's index; here are the totals.
+//! A state machine without IO, which all links of a replica share. The store's index counts what each token has stored; this keeps only the totals.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -192,7 +192,7 @@ impl Admission {
         &mut self,
         receipt: &Receipt,
         authorisation: Option<&Authorisation>,
-        is_counted: impl FnOnce(&TokenKey) -> bool,
+        is_counted: bool,
         (now, wall): (Duration, u64),
     ) -> Result<(), Refusal> {
         let Some(authorisation) = authorisation else {
@@ -209,7 +209,7 @@ impl Admission {
         if length > largest {
             return Err(Refusal::TooLarge { largest, length });
         }
-        let is_reserved = !is_counted(&token);
+        let is_reserved = !is_counted;
         if is_reserved {
             self.check_quota(token, grant.quota, length)?;
         }

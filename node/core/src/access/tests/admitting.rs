@@ -51,14 +51,14 @@ fn signed(receipt: &Receipt, seconds: u64) -> Authorisation {
 
 /// Alice puts.
 fn put(admission: &mut Admission, receipt: &Receipt, seconds: u64) -> Result<(), Refusal> {
-    admission.store(receipt, Some(&signed(receipt, seconds)), |_| false, at(seconds))
+    admission.store(receipt, Some(&signed(receipt, seconds)), false, at(seconds))
 }
 
 #[test]
 fn anyone_may_put_and_read_until_the_log_says_otherwise() {
     let mut admission = Admission::new(Vec::new());
     let one = receipt(1, 4);
-    assert_eq!(admission.store(&one, None, |_| false, at(0)), Ok(()));
+    assert_eq!(admission.store(&one, None, false, at(0)), Ok(()));
     assert_eq!((admission.send(None, WALL), admission.read(&one.digest, None, WALL)), (Ok(()), Ok(())));
     assert!(admission.not_offered(&[one]).is_empty());
     // What is signed must count, also where nothing need be signed.
@@ -73,7 +73,7 @@ fn anyone_may_put_and_read_until_the_log_says_otherwise() {
 fn where_tokens_are_required_only_their_holders_put_and_read() {
     let mut admission = restricted(grant("alice"));
     let (one, other) = (receipt(1, 4), receipt(2, 4));
-    assert_eq!(admission.store(&one, None, |_| false, at(0)), Err(Refusal::NoToken));
+    assert_eq!(admission.store(&one, None, false, at(0)), Err(Refusal::NoToken));
     assert_eq!(admission.send(None, WALL), Err(Refusal::NoToken));
     assert_eq!(admission.read(&one.digest, None, WALL), Err(Refusal::NoToken));
     assert_eq!(put(&mut admission, &one, 0), Ok(()));
@@ -83,12 +83,12 @@ fn where_tokens_are_required_only_their_holders_put_and_read() {
     assert_eq!(admission.read(&one.digest, Some(&read), WALL), Ok(()));
     // An authorisation for something else.
     let refused = |result: Result<(), Refusal>| matches!(result, Err(Refusal::Authorisation(_)));
-    assert!(refused(admission.store(&other, Some(&signed(&one, 0)), |_| false, at(0))));
+    assert!(refused(admission.store(&other, Some(&signed(&one, 0)), false, at(0))));
     assert!(refused(admission.read(&other.digest, Some(&read), WALL)));
     assert!(refused(admission.send(Some(&read), WALL)));
-    assert!(refused(admission.store(&other, Some(&signed(&other, 0)), |_| false, at(601))), "too old");
+    assert!(refused(admission.store(&other, Some(&signed(&other, 0)), false, at(601))), "too old");
     let elsewhere = alice().authorise(&ClusterId([8; 32]), Action::Store(&other), WALL);
-    assert!(refused(admission.store(&other, Some(&elsewhere), |_| false, at(0))));
+    assert!(refused(admission.store(&other, Some(&elsewhere), false, at(0))));
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn the_quota_bounds_what_is_stored_and_in_progress() {
     assert_eq!(put(&mut admission, &receipt(2, 5 * KIB), 2), over(6 * KIB), "stored");
     admission.voted(&[receipt(1, 6 * KIB)], vec![Usage { token, bytes: 6 * KIB }]);
     let again = Receipt { salt: [77; 16], ..receipt(1, 6 * KIB) };
-    let stored = admission.store(&again, Some(&signed(&again, 3)), |of| *of == token, at(3));
+    let stored = admission.store(&again, Some(&signed(&again, 3)), true, at(3));
     assert_eq!(stored, Ok(()), "a blob counts once");
     assert_eq!(put(&mut admission, &receipt(3, 4 * KIB), 4), Ok(()));
     // What was deleted counts no more, and an offer that came to nothing after an hour.
@@ -172,7 +172,7 @@ fn members_read_whatever_the_rules_say_and_put_nothing_so() {
     let by = |action| Authorisation::by(&member, &CLUSTER, action, WALL);
     assert_eq!(admission.read(&one.digest, Some(&by(Action::Read(&one.digest))), WALL), Ok(()));
     assert!(admission.read(&one.digest, Some(&by(Action::Send)), WALL).is_err());
-    let put = admission.store(&one, Some(&by(Action::Store(&one))), |_| false, at(0));
+    let put = admission.store(&one, Some(&by(Action::Store(&one))), false, at(0));
     assert_eq!(put, Err(Refusal::NotGranted(TokenKey(member.node_key().0))));
     let stranger = Authorisation::by(&node(6), &CLUSTER, Action::Read(&one.digest), WALL);
     assert!(admission.read(&one.digest, Some(&stranger), WALL).is_err());
