@@ -107,11 +107,7 @@ impl PassphraseSource {
         if *self != Self::Terminal {
             return self.read(host, of);
         }
-        let first = ask(&format!("New passphrase of {of}: "))?;
-        match *ask("The same again: ")? == *first {
-            true => Ok(Some(first)),
-            false => Err(PassphraseError::Differ),
-        }
+        ask_twice(&format!("New passphrase of {of}: ")).map(Some)
     }
 }
 
@@ -151,6 +147,18 @@ pub fn ask(question: &str) -> Result<Zeroizing<String>, PassphraseError> {
     let answer = term.write_str(question).and_then(|()| term.read_secure_line());
     let answer = answer.map(Zeroizing::new).map_err(|error| PassphraseError::Terminal(error.to_string()))?;
     if answer.is_empty() { Err(PassphraseError::Empty) } else { Ok(answer) }
+}
+
+/// Asks for a new passphrase twice: nobody sees a slip of the finger.
+///
+/// # Errors
+/// As [`ask`], and [`PassphraseError::Differ`].
+pub fn ask_twice(question: &str) -> Result<Zeroizing<String>, PassphraseError> {
+    let first = ask(question)?;
+    match *ask("The same again: ")? == *first {
+        true => Ok(first),
+        false => Err(PassphraseError::Differ),
+    }
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ fn init(host: &Host, args: &OperatorInitArgs) -> Result<u8, Failure> {
     }
     let passphrase = match &args.passphrase_file {
         Some(file) => Some(passphrase::read_file(host, file)?),
-        None if args.passphrase => Some(ask_for_a_new_passphrase()?),
+        None if args.passphrase => Some(passphrase::ask_twice("Passphrase for the key: ")?),
         None => None,
     };
     OperatorKeyFile::create(host, path, passphrase.as_deref().map(String::as_str))?;
@@ -145,12 +145,4 @@ fn ask_for_the_passphrase(key: &Path) -> Result<Zeroizing<String>, Failure> {
         error => error.into(),
     };
     passphrase::ask(&format!("Passphrase of {}: ", output::name(key))).map_err(without_terminal)
-}
-
-fn ask_for_a_new_passphrase() -> Result<Zeroizing<String>, Failure> {
-    let first = passphrase::ask("Passphrase for the key: ")?;
-    match *passphrase::ask("The same again: ")? == *first {
-        true => Ok(first),
-        false => Err(PassphraseError::Differ.into()),
-    }
 }
