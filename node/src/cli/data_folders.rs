@@ -8,12 +8,16 @@
 use std::path::{Path, PathBuf};
 
 use super::Failure;
+use crate::data_dir;
+use crate::host::disk::Disk;
 use crate::host::files;
 use crate::replica::Data;
 use crate::xdg;
 
 /// The folder beside the user's files.
 const HERE: &str = "./.vouch";
+/// The folder of a server, in that of all nodes.
+const SERVER: &str = "server";
 /// What other commands keep in it.
 const OF_OTHERS: [&str; 2] = ["demo", "certs"];
 
@@ -21,7 +25,7 @@ const OF_OTHERS: [&str; 2] = ["demo", "certs"];
 pub(super) fn server() -> Result<PathBuf, Failure> {
     match xdg::state_folder() {
         Some(folder) => Ok(folder),
-        None => Ok(root()?.join("server")),
+        None => Ok(root()?.join(SERVER)),
     }
 }
 
@@ -44,6 +48,14 @@ pub(super) fn first_replica() -> Result<PathBuf, Failure> {
 /// The folder with the folders `replica-N` of all replicas.
 pub(super) fn replicas() -> Result<PathBuf, Failure> {
     root()
+}
+
+/// The folders that exist of the nodes that were started without `--data`.
+pub(super) fn used(disk: &dyn Disk) -> Result<Vec<PathBuf>, Failure> {
+    let root = root()?;
+    let server = Some(root.join(SERVER)).filter(|folder| disk.is_folder(folder));
+    let replicas = data_dir::replicas(disk, &root).map_err(Failure::new)?;
+    Ok(server.into_iter().chain(replicas).collect())
 }
 
 fn root() -> Result<PathBuf, Failure> {

@@ -15,17 +15,11 @@ mod stores;
 mod tests;
 mod tls_files;
 
-use std::path::PathBuf;
-
 use super::doctor_args::DoctorArgs;
 use super::{Failure, data_folders};
-use crate::data_dir;
 use crate::host::Host;
 use crate::tls::CertificateFiles;
 use finding::{Finding, Report};
-
-/// The data folder of a server that was started without `--data`.
-const SERVER: &str = "server";
 
 pub(super) async fn doctor(host: &Host, args: DoctorArgs) -> Result<u8, Failure> {
     let mut report = Report::new(args.json);
@@ -36,7 +30,7 @@ pub(super) async fn doctor(host: &Host, args: DoctorArgs) -> Result<u8, Failure>
 async fn check(host: &Host, args: &DoctorArgs, report: &mut Report) -> Result<(), Failure> {
     report.add(limits::open_files());
     let folders = match args.folders.is_empty() {
-        true => usual_folders(host)?,
+        true => data_folders::used(host.disk())?,
         false => args.folders.clone(),
     };
     if folders.is_empty() {
@@ -65,12 +59,4 @@ async fn check(host: &Host, args: &DoctorArgs, report: &mut Report) -> Result<()
         servers::check(host, server, &args.trust, report).await;
     }
     Ok(())
-}
-
-/// The data folders of nodes that were started without `--data`.
-fn usual_folders(host: &Host) -> Result<Vec<PathBuf>, Failure> {
-    let root = &data_folders::replicas()?;
-    let server = Some(root.join(SERVER)).filter(|folder| host.disk().is_folder(folder));
-    let replicas = data_dir::replicas(host.disk(), root).map_err(Failure::new)?;
-    Ok(server.into_iter().chain(replicas).collect())
 }

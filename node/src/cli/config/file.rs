@@ -62,6 +62,11 @@ impl ConfigFile {
         Ok(Self { path: Some(path), settings })
     }
 
+    /// The file and the line of a setting.
+    pub(super) fn place(&self, setting: &Setting) -> String {
+        format!("{}:{}", self.path.as_ref().map(output::name).unwrap_or_default(), setting.line)
+    }
+
     /// The setting that is in effect for a key of a command, if no flag and no variable is.
     pub(super) fn setting(&self, definitions: &Command, path: &[&str], key: &str) -> Option<&Setting> {
         let sections = keys::sections_for(definitions, path, key);

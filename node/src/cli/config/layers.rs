@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 
+use super::super::Failure;
 use super::super::args::Cli;
-use super::super::{Failure, output};
 use super::file::{ConfigFile, Setting};
 use super::keys::{self, is_switch};
 
@@ -165,14 +165,9 @@ impl Layers {
     pub(super) fn origin(&self, option: &Layered) -> Option<String> {
         match &option.set_by {
             SetBy::Variable(name) => Some(format!("the environment variable {name}")),
-            SetBy::File(setting) => Some(self.place(setting)),
+            SetBy::File(setting) => Some(self.file.place(setting)),
             SetBy::Flag | SetBy::Default => None,
         }
-    }
-
-    /// The file and the line of a setting.
-    pub(super) fn place(&self, setting: &Setting) -> String {
-        format!("{}:{}", self.file.path.as_ref().map(output::name).unwrap_or_default(), setting.line)
     }
 }
 
@@ -181,7 +176,7 @@ fn owned(path: &[&str]) -> Vec<String> {
 }
 
 /// The path of the command that was called, and what was given to it.
-fn leaf(matches: &ArgMatches) -> (Vec<String>, &ArgMatches) {
+pub(super) fn leaf(matches: &ArgMatches) -> (Vec<String>, &ArgMatches) {
     let (mut path, mut matches) = (Vec::new(), matches);
     while let Some((name, below)) = matches.subcommand() {
         path.push(name.to_owned());

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::{Failure, data_folders, output, usage};
 use super::file::{self, ConfigFile, Setting};
 use super::keys::{self, Expected, is_list};
-use super::layers::{Layered, Layers, Refusal, SetBy};
+use super::layers::{self, Layered, Layers, Refusal, SetBy};
 use super::{ConfigArgs, ConfigCommand, ConfigShowArgs};
 use crate::xdg;
 
@@ -142,10 +142,7 @@ fn show_command(given: Option<&Path>, args: &ConfigShowArgs) -> Result<u8, Failu
     if layers.options.is_empty() {
         return Err(Failure::new(format_args!("`vouch {command}` has no options that can be configured")));
     }
-    let mut found = &matches;
-    for name in &path {
-        found = found.subcommand_matches(name).unwrap_or(found);
-    }
+    let (_, found) = layers::leaf(&matches);
     let rows: Vec<Row> = layers.options.iter().map(|option| row_of(&layers, &path, option, found)).collect();
     match args.json {
         true => print_json(&rows, layers.file.path.as_deref(), Some(&command)),
@@ -178,7 +175,7 @@ fn of_variable(name: &str) -> (String, Value) {
 }
 
 fn of_setting(layers: &Layers, setting: &Setting) -> (String, Value) {
-    (layers.place(setting), json!({ "origin": "file", "line": setting.line }))
+    (layers.file.place(setting), json!({ "origin": "file", "line": setting.line }))
 }
 
 /// Defaults that depend on the environment, so that the definitions do not have them.
@@ -217,7 +214,7 @@ fn show_all(given: Option<&Path>, args: &ConfigShowArgs) -> Result<u8, Failure> 
         let section: Vec<&str> = setting.section.iter().map(String::as_str).collect();
         let all = keys::of_section(&definitions, &section);
         let Some((_, arg)) = all.iter().find(|(key, _)| *key == setting.key) else { continue };
-        let mut origin = format!("{}:{}", file.path.as_ref().map(output::name).unwrap_or_default(), setting.line);
+        let mut origin = file.place(setting);
         let variable = keys::variable(&setting.key);
         let mut fields = json!({ "origin": "file", "line": setting.line });
         if std::env::var_os(&variable).is_some() {
