@@ -12,7 +12,8 @@ use vouch_core::committee::{CommitteeRecord, Member};
 use vouch_core::quorum;
 use vouch_core::report::EpochView;
 
-use super::committee_args::{CommitteeArgs, CommitteeCommand, CommitteeServerArgs};
+use super::committee_args::{CommitteeArgs, CommitteeCommand};
+use super::connection_args::ClusterArgs;
 use super::log_client::LogClient;
 use super::{Failure, output};
 use crate::host::Host;
@@ -43,7 +44,7 @@ pub(super) async fn committee(host: &Host, args: CommitteeArgs) -> Result<u8, Fa
     }
 }
 
-async fn show(host: &Host, args: &CommitteeServerArgs) -> Result<u8, Failure> {
+async fn show(host: &Host, args: &ClusterArgs) -> Result<u8, Failure> {
     let mut client = LogClient::new(host, (&args.servers).into(), &args.trust)?;
     let chain = client.chain().await?;
     match args.json {

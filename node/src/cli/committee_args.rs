@@ -13,7 +13,7 @@ use vouch_core::link::NodeKey;
 use vouch_core::membership::AddedMember;
 
 use super::args::{MaintainArgs, seconds};
-use super::connection_args::{ServersArgs, TransportArgs, TrustArgs};
+use super::connection_args::{ClusterArgs, TransportArgs};
 
 #[derive(Debug, Args)]
 pub(super) struct CommitteeArgs {
@@ -24,7 +24,7 @@ pub(super) struct CommitteeArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum CommitteeCommand {
     /// Show the members, and the epochs up to now
-    Show(CommitteeServerArgs),
+    Show(ClusterArgs),
     /// Propose that replicas join
     Add(CommitteeAddArgs),
     /// Propose that members leave
@@ -57,7 +57,7 @@ impl CommitteeCommand {
         self.server().map(|server| &server.trust.transport)
     }
 
-    fn server(&self) -> Option<&CommitteeServerArgs> {
+    fn server(&self) -> Option<&ClusterArgs> {
         match self {
             Self::Show(args) => Some(args),
             Self::Add(args) => Some(&args.build.send.server),
@@ -69,18 +69,6 @@ impl CommitteeCommand {
             Self::Approve(_) | Self::Pending(_) => None,
         }
     }
-}
-
-/// The server through which to reach the cluster.
-#[derive(Debug, Args)]
-pub(super) struct CommitteeServerArgs {
-    #[command(flatten)]
-    pub(super) servers: ServersArgs,
-    #[command(flatten)]
-    pub(super) trust: TrustArgs,
-    /// Print one JSON object instead of text
-    #[arg(long)]
-    pub(super) json: bool,
 }
 
 /// How a new change is made.
@@ -110,7 +98,7 @@ pub(super) struct ProposalSendArgs {
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = seconds, conflicts_with = "no_wait")]
     pub(super) timeout: Duration,
     #[command(flatten)]
-    pub(super) server: CommitteeServerArgs,
+    pub(super) server: ClusterArgs,
 }
 
 #[derive(Debug, Args)]

@@ -51,6 +51,18 @@ pub(super) struct TrustArgs {
     pub(super) transport: TransportArgs,
 }
 
+/// How a command about a cluster reaches it, and prints.
+#[derive(Debug, Args)]
+pub(super) struct ClusterArgs {
+    #[command(flatten)]
+    pub(super) servers: ServersArgs,
+    #[command(flatten)]
+    pub(super) trust: TrustArgs,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 /// What authorises a request.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct TokenFileArgs {

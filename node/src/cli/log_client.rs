@@ -144,6 +144,14 @@ impl<'a> LogClient<'a> {
         }
     }
 
+    /// Has a new op decided, and verifies what the log of this cluster decided.
+    pub(super) async fn decide(&mut self, cluster: &ClusterId, kind: u16, body: Vec<u8>) -> Result<OpView, Failure> {
+        let expires_at = self.host.unix_seconds().saturating_add(OP_LIFETIME);
+        let op = Op::new(kind, self.host.random(), expires_at, body).map_err(Failure::new)?;
+        let bundle = self.submit(&op).await?;
+        self.op(&bundle, op.id(cluster)).await
+    }
+
     /// The identity to verify a bundle against: the trusted one; at first contact, the bundle's own.
     pub(super) fn trusted(&self, bundle: &[u8]) -> Option<ClusterId> {
         self.trust.pinned.or_else(|| claimed_cluster(bundle, &Limits::default()))

@@ -14,7 +14,7 @@ use super::connection_args::{TransportArgs, address};
 use super::keys_args::PassphraseArgs;
 use super::log_lines::LogFormat;
 use super::store_option::StoreParser;
-use super::token_args::WhoArg;
+use super::token_args::WhoWord;
 use crate::host::objects::StoreUrl;
 use crate::server::{Origin, ProxyAddress};
 
@@ -42,7 +42,7 @@ pub(super) struct ServerArgs {
     /// Who may put through this server: anyone whom the cluster's own rules allow, or only holders of tokens. The rules of the cluster,
     /// which `vouch token rules` decides, hold in any case [default: anyone on loopback, tokens on any other address]
     #[arg(long, value_name = "WHO")]
-    pub(super) put: Option<WhoArg>,
+    pub(super) put: Option<WhoWord>,
     /// Let pages of this origin put and get, such as https://vouch.example, besides the server's own; may be repeated
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub(super) allowed_origins: Vec<Origin>,

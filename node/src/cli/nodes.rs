@@ -9,7 +9,7 @@ use vouch_core::digest::ClusterId;
 
 use super::metrics::{self, MetricsListener};
 use super::service::Service;
-use super::token_args::WhoArg;
+use super::token_args::WhoWord;
 use super::{Failure, KeygenArgs, ReplicaArgs, ServerArgs, data_folders, log_lines, members, output, streams};
 use crate::data_dir::DataDir;
 use crate::host::Host;
@@ -40,7 +40,7 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
     };
     config.allow_open = args.allow_open;
     config.needs_tokens = match args.put {
-        Some(who) => who == WhoArg::Tokens,
+        Some(who) => who == WhoWord::Tokens,
         // Strangers can reach it.
         None => !is_on_this_machine(&address),
     };

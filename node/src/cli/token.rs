@@ -10,9 +10,8 @@ use vouch_core::MAX_SAFE_INTEGER;
 use vouch_core::access::{Decision, Grant, NO_LIMIT, Rules, TokenKey};
 use vouch_core::receipt::NEVER;
 
-use super::token_args::{
-    TokenApproveArgs, TokenArgs, TokenCommand, TokenListArgs, TokenNewArgs, TokenRevokeArgs, TokenRulesArgs,
-};
+use super::connection_args::ClusterArgs;
+use super::token_args::{TokenApproveArgs, TokenArgs, TokenCommand, TokenNewArgs, TokenRevokeArgs, TokenRulesArgs};
 use super::{Failure, output};
 use crate::host::Host;
 use crate::token_file::{self, TokenFileError};
@@ -100,7 +99,7 @@ async fn approve(host: &Host, args: &TokenApproveArgs) -> Result<u8, Failure> {
     deciding::approve_with(host, &folders, &change, args.json).await
 }
 
-async fn list(host: &Host, args: &TokenListArgs) -> Result<u8, Failure> {
+async fn list(host: &Host, args: &ClusterArgs) -> Result<u8, Failure> {
     let claims = Claims::verified_cluster(host, (&args.servers).into(), &args.trust).await?;
     match args.json {
         true => output::json(&claims.as_json()),

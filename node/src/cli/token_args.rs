@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use serde::Deserialize;
 use vouch_core::access::Who;
 use vouch_core::committee::MemberName;
 
 use super::args::size;
-use super::connection_args::{ServersArgs, TransportArgs, TrustArgs};
+use super::connection_args::{ClusterArgs, ServersArgs, TransportArgs, TrustArgs};
 use crate::expires::Expires;
 
 #[derive(Debug, Args)]
@@ -21,7 +22,7 @@ pub(super) enum TokenCommand {
     /// Make a token, and have the cluster accept it
     New(TokenNewArgs),
     /// List the tokens of a cluster, and who may put and read
-    List(TokenListArgs),
+    List(ClusterArgs),
     /// Have the cluster accept a token no more
     Revoke(TokenRevokeArgs),
     /// Decide who may put and who may read: anyone, or holders of tokens
@@ -64,7 +65,8 @@ pub(super) struct DecideArgs {
     #[arg(long, value_name = "FILE", requires = "operator_key")]
     pub(super) passphrase_file: Option<PathBuf>,
     /// Data folder of a running replica that approves, for a cluster without an operator; may be repeated
-    /// [default: every running replica in ./.vouch]
+    /// [default: every replica-N that runs in
+    /// ~/.local/share/vouch, or in ./.vouch if that exists]
     #[arg(long, value_name = "FOLDER", conflicts_with = "operator_key")]
     pub(super) data: Vec<PathBuf>,
     #[command(flatten)]
@@ -99,17 +101,6 @@ pub(super) struct TokenNewArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct TokenListArgs {
-    #[command(flatten)]
-    pub(super) servers: ServersArgs,
-    #[command(flatten)]
-    pub(super) trust: TrustArgs,
-    /// Print one JSON object instead of text
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct TokenRevokeArgs {
     /// Public key of the token, as `vouch token list` shows it, or its file
     #[arg(value_name = "TOKEN | FILE")]
@@ -122,10 +113,10 @@ pub(super) struct TokenRevokeArgs {
 pub(super) struct TokenRulesArgs {
     /// Who may put [default: as before]
     #[arg(long, value_name = "WHO", required_unless_present = "read")]
-    pub(super) put: Option<WhoArg>,
+    pub(super) put: Option<WhoWord>,
     /// Who may read [default: as before]
     #[arg(long, value_name = "WHO")]
-    pub(super) read: Option<WhoArg>,
+    pub(super) read: Option<WhoWord>,
     #[command(flatten)]
     pub(super) decide: DecideArgs,
 }
@@ -135,7 +126,8 @@ pub(super) struct TokenApproveArgs {
     /// The change, as the command that began it printed it
     #[arg(value_name = "CHANGE")]
     pub(super) change: String,
-    /// Data folder of a running replica that approves; may be repeated [default: every running replica in ./.vouch]
+    /// Data folder of a running replica that approves; may be repeated [default: every replica-N that runs in
+    /// ~/.local/share/vouch, or in ./.vouch if that exists]
     #[arg(long, value_name = "FOLDER")]
     pub(super) data: Vec<PathBuf>,
     /// Print one JSON object instead of text
@@ -143,20 +135,21 @@ pub(super) struct TokenApproveArgs {
     pub(super) json: bool,
 }
 
-/// Who may do something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum WhoArg {
+/// Who may do something, as a word of an option and of a server's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum WhoWord {
     /// Everybody who can reach a server
     Anyone,
     /// Holders of tokens
     Tokens,
 }
 
-impl From<WhoArg> for Who {
-    fn from(who: WhoArg) -> Self {
+impl From<WhoWord> for Who {
+    fn from(who: WhoWord) -> Self {
         match who {
-            WhoArg::Anyone => Self::Anyone,
-            WhoArg::Tokens => Self::Tokens,
+            WhoWord::Anyone => Self::Anyone,
+            WhoWord::Tokens => Self::Tokens,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What the rules of access say.
 
+use std::fmt;
+
 use crate::codec::{DecodeError, Reader, in_range};
 use crate::committee::MemberName;
 use crate::limits::MAX_SAFE_INTEGER;
@@ -42,7 +44,25 @@ pub struct Grant {
     pub expires_at: u64,
 }
 
+impl fmt::Display for Who {
+    /// For people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Anyone => "anyone",
+            Self::Tokens => "holders of tokens",
+        })
+    }
+}
+
 impl Who {
+    /// The word in options and in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Anyone => "anyone",
+            Self::Tokens => "tokens",
+        }
+    }
+
     fn read(reader: &mut Reader<'_>, field: &'static str) -> Result<Self, DecodeError> {
         Ok(if reader.flag(field)? { Self::Tokens } else { Self::Anyone })
     }

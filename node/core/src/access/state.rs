@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use vouch_core::access::{
-    AccessChange, AccessOp, AccessView, Decision, Grant, Rules, TokenKey, Who, verify_access_operator,
+    AccessChange, AccessOp, AccessView, Decision, Grant, Rules, TokenKey, verify_access_operator,
 };
 use vouch_core::committee::{CommitteeRecord, Policy};
 use vouch_core::digest::{AccessChangeId, CommitteeDigest};
@@ -159,11 +159,7 @@ impl Access {
         let done = match change.decision {
             Decision::Rules(rules) => {
                 self.rules = rules;
-                let who = |who| match who {
-                    Who::Anyone => "anyone",
-                    Who::Tokens => "holders of tokens",
-                };
-                format!("{} may put, {} may read", who(rules.put), who(rules.read))
+                format!("{} may put, {} may read", rules.put, rules.read)
             }
             Decision::Grant(key, grant) => {
                 self.tokens.insert(key, grant);

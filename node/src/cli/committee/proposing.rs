@@ -5,11 +5,10 @@ use std::path::Path;
 use serde_json::Value;
 use vouch_core::bls::VoteSignature;
 use vouch_core::committee::{CommitteeRecord, Policy};
-use vouch_core::log::Op;
 use vouch_core::membership::{CommitteeChange, MembershipOp, verify_operator};
 
 use super::super::committee_args::{ChangeBuildArgs, CommitteeProposeArgs, ProposalSendArgs};
-use super::super::log_client::{LogClient, OP_LIFETIME};
+use super::super::log_client::LogClient;
 use super::super::{Failure, change_text, output, target_to_write};
 use super::choosing::Wanted;
 use super::outlook::Outlook;
@@ -166,14 +165,9 @@ async fn submit(
     operator: Option<VoteSignature>,
     mut json: Value,
 ) -> Result<u8, Failure> {
-    let host = client.host;
     let is_signed = operator.is_some();
     let op = MembershipOp::Propose { change: change.clone(), operator };
-    let expires_at = host.unix_seconds().saturating_add(OP_LIFETIME);
-    let op = Op::new(op.kind(), host.random(), expires_at, op.body()).map_err(Failure::new)?;
-    let id = op.id(&committee.cluster());
-    let bundle = client.submit(&op).await?;
-    let shown = client.op(&bundle, id).await?;
+    let shown = client.decide(&committee.cluster(), op.kind(), op.body()).await?;
     let effect = output::effect_text(&shown.effect);
     if effect != format!("proposed {}", change.id()) {
         return Err(Failure::new(effect).with_note(format_args!("The log decided so in block {}.", shown.height)));

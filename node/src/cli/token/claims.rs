@@ -2,11 +2,12 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use vouch_core::access::{Rules, Who};
+use vouch_core::access::Rules;
 use vouch_core::digest::ClusterId;
 
 use super::super::connection_args::TrustArgs;
 use super::super::log_client::LogClient;
+use super::super::token_args::WhoWord;
 use super::super::{Failure, output};
 use crate::client::Servers;
 use crate::host::Host;
@@ -26,22 +27,6 @@ pub(super) struct Claims {
     #[serde(skip)]
     server: String,
     cluster: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum WhoWord {
-    Anyone,
-    Tokens,
-}
-
-impl From<WhoWord> for Who {
-    fn from(word: WhoWord) -> Self {
-        match word {
-            WhoWord::Anyone => Self::Anyone,
-            WhoWord::Tokens => Self::Tokens,
-        }
-    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -82,7 +67,7 @@ impl Claims {
     }
 
     pub(super) fn as_json(&self) -> Value {
-        let word = |word: WhoWord| if word == WhoWord::Tokens { "tokens" } else { "anyone" };
+        let Rules { put, read } = self.rules();
         let token = |token: &ClaimedToken| {
             json!({
                 "token": shown(&token.token),
@@ -96,20 +81,17 @@ impl Claims {
         json!({
             "server": self.server,
             "changes": self.changes,
-            "put": word(self.put),
-            "read": word(self.read),
+            "put": put.word(),
+            "read": read.word(),
             "tokens": self.tokens.iter().map(token).collect::<Vec<_>>(),
         })
     }
 
     pub(super) fn print(&self, now: u64) {
-        let who = |word| match word {
-            WhoWord::Anyone => "anyone",
-            WhoWord::Tokens => "holders of tokens",
-        };
+        let Rules { put, read } = self.rules();
         output::line(format_args!("By the word of {}:", self.server));
-        output::line(format_args!("put        {}", who(self.put)));
-        output::line(format_args!("read       {}", who(self.read)));
+        output::line(format_args!("put        {put}"));
+        output::line(format_args!("read       {read}"));
         output::line(format_args!("tokens     {}", self.tokens.len()));
         for token in &self.tokens {
             output::line(format_args!("           {:<24} {}", shown(&token.name), shown(&token.token)));

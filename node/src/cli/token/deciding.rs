@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Value, json};
-use vouch_core::access::{AccessChange, AccessOp, Decision, NO_LIMIT, Who};
+use vouch_core::access::{AccessChange, AccessOp, Decision, NO_LIMIT};
 use vouch_core::committee::{CommitteeRecord, Policy};
 use vouch_core::digest::ClusterId;
-use vouch_core::log::Op;
 
 use super::super::args::MaintainArgs;
-use super::super::log_client::{LogClient, OP_LIFETIME};
+use super::super::log_client::LogClient;
 use super::super::token_args::DecideArgs;
 use super::super::{Failure, maintain, operator, output};
 use super::claims::Claims;
@@ -82,11 +81,7 @@ impl<'a> Deciding<'a> {
         let passphrase = || operator::passphrase(self.host, key, self.args.passphrase_file.as_deref());
         let signature = change.sign_as_operator(&self.committee, &file.secret(passphrase)?);
         let op = AccessOp::Decide { operator: signature, change: *change };
-        let expires_at = self.host.unix_seconds().saturating_add(OP_LIFETIME);
-        let op = Op::new(op.kind(), self.host.random(), expires_at, op.body()).map_err(Failure::new)?;
-        let id = op.id(&self.cluster());
-        let bundle = self.client.submit(&op).await?;
-        let shown = self.client.op(&bundle, id).await?;
+        let shown = self.client.decide(&self.cluster(), op.kind(), op.body()).await?;
         let effect = output::effect_text(&shown.effect);
         if !effect.starts_with("access change ") {
             return Err(Failure::new(output::harmless(&effect))
@@ -218,12 +213,11 @@ pub(super) fn parse_change(text: &str) -> Result<AccessChange, Failure> {
 
 /// What the change does. It may come from others, so each line is made harmless.
 fn describe(change: &AccessChange) {
-    let who = |who| if who == Who::Tokens { "holders of tokens" } else { "anyone" };
     let mut lines = vec![format!("change     {} of cluster {}", change.number, change.cluster)];
     match &change.decision {
         Decision::Rules(rules) => {
-            lines.push(format!("put        {}", who(rules.put)));
-            lines.push(format!("read       {}", who(rules.read)));
+            lines.push(format!("put        {}", rules.put));
+            lines.push(format!("read       {}", rules.read));
         }
         Decision::Grant(key, grant) => {
             let limit =

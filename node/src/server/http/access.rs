@@ -18,20 +18,13 @@ impl ClusterView {
         let described = json!({
             "cluster": cluster,
             "changes": view.number,
-            "put": word(put),
-            "read": word(read),
+            "put": put.word(),
+            "read": read.word(),
             "tokens": tokens,
         });
         let mut response = reply::whole(StatusCode::OK, "application/json", format!("{described}\n"));
         response.headers_mut().insert(header::CACHE_CONTROL, NO_CACHE);
         response
-    }
-}
-
-fn word(who: Who) -> &'static str {
-    match who {
-        Who::Anyone => "anyone",
-        Who::Tokens => "tokens",
     }
 }
 
